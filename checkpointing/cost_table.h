@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "checkpointing/plan.h"
+#include "model/save_level.h"
+
+namespace reprise {
+
+inline constexpr std::array<SaveLevel, 3> kSaveLevels{SaveLevel::all, SaveLevel::lean, SaveLevel::input};
+
+// What one save level of a stage costs.
+struct SaveCost {
+  int64_t kept_bytes = 0;                // from its forward to the end of its backward; the stage's own input included
+  double extra_seconds = 0;              // recomputed inside the stage's own backward
+  int64_t forward_workspace_bytes = 0;   // beside kept bytes while it runs forward; its output included
+  int64_t backward_workspace_bytes = 0;  // the same for its backward; incoming and outgoing gradient included
+};
+
+struct StageCost {
+  std::string name;
+  int layer = -1;  // -1: embedding or head
+  bool recomputable = false;
+  double forward_seconds = 0, backward_seconds = 0;
+  int64_t boundary_bytes = 0;  // the stage's input
+  std::array<SaveCost, 3> saves;
+
+  const SaveCost& at(SaveLevel level) const { return saves[static_cast<size_t>(level)]; }
+};
+
+// A bucket takes latency + bytes / bandwidth, one bucket at a time.
+struct WireModel {
+  double latency_seconds = 0;
+  double bytes_per_second = 1;
+};
+
+// Gradients of the stages lowest … highest that travel as one, complete when the backward of `lowest` is done.
+struct BucketCost {
+  int lowest = 0, highest = 0;
+  int64_t bytes = 0;
+};
+
+// Everything the planner knows of a model on a machine: the file format "reprise.costs/1" as a value.
+struct CostTable {
+  std::string device;
+  int64_t micro_sequences = 1, tokens = 1;
+  int64_t micro_batches = 1;
+  int64_t base_bytes = 0;  // parameters, gradients, optimizer, batch
+  double optimizer_seconds = 0;
+  std::optional<WireModel> wire;    // nothing: communication costs nothing
+  std::vector<BucketCost> buckets;  // in launch order: lowest stages never increase
+  std::vector<StageCost> stages;
+
+  int size() const { return static_cast<int>(stages.size()); }
+  const StageCost& operator[](int stage) const { return stages[static_cast<size_t>(stage)]; }
+};
+
+// A cost table that cannot be used. One line: the file, the key, what was expected, what was got. Exit code 65.
+class CostTableError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Reads and checks the JSON text; `source` names it in errors. Unknown keys are left alone. Throws CostTableError.
+CostTable parse_costs(const std::string& json, const std::string& source);
+CostTable read_costs(const std::string& path);
+
+// The JSON text, every number in full precision: parse_costs gives back the same values.
+std::string format_costs(const CostTable& costs);
+
+// What policies need to know of the chain.
+std::vector<StageShape> shapes_of(const CostTable& costs);
+
+// Wire seconds of the gradients that stages 0 … k complete, for each k: bucket costs add up at their lowest stage.
+std::vector<double> wire_seconds_up_to(const CostTable& costs);
+
+}  // namespace reprise

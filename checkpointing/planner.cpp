@@ -1,0 +1,227 @@
+#include "checkpointing/planner.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "checkpointing/plan_space.h"
+#include "checkpointing/suffix_search.h"
+
+namespace reprise {
+namespace {
+
+constexpr size_t kFirstWidth = 4, kWiden = 64;
+constexpr double kRounding = 1e-8;
+constexpr size_t kMostWidth =
+    size_t{1} << 17;  // with several micro-batches; with one the search is as wide as it takes
+constexpr size_t kFrontierWidth = size_t{1} << 16;
+constexpr int64_t kFrontierWork = 90'000'000;  // some seconds
+constexpr int64_t kFrontierSamples = 16;
+
+struct Found {
+  Plan plan;
+  int64_t ticks = 0, need_bytes = 0;
+  double proven_ticks = 0;  // no plan within the budget takes less
+};
+
+// Searches in rounds, each wider than the one before and only for what would be better than the best plan so far. A
+// round in which nothing was cut and nothing found proves that plan the best.
+class Rounds {
+ public:
+  Rounds(const PlanSpace& space, int64_t budget_bytes)
+      : space_(space), budget_bytes_(budget_bytes), search_(space, budget_bytes) {}
+
+  Found run() {
+    const double proven = find_fastest();
+    if (is_at_the_bound()) find_smallest_of_the_fastest();
+    best_->proven_ticks = proven;
+    return *best_;
+  }
+
+ private:
+  bool one_micro_batch() const { return space_.micro_batches() == 1; }
+  bool is_wide_enough() const { return !one_micro_batch() && width_ >= kMostWidth; }
+
+  // Then the bound is a limit that many plans may reach (the wire's, say), and the smallest of them is better sought
+  // alone.
+  bool is_at_the_bound() const {
+    return best_ && static_cast<double>(best_->ticks) <= search_.least_objective() * (1 + kRounding);
+  }
+
+  void take(const std::vector<SuffixState>& plans) {
+    if (!plans.empty()) best_ = {search_.plan_of(plans[0]), search_.objective(plans[0]), plans[0].need_bytes, 0};
+  }
+
+  // Returns the ticks that no plan can stay below.
+  double find_fastest() {
+    for (;; width_ *= kWiden) {
+      const int64_t most = best_ ? best_->ticks - is_at_the_bound() : space_.total_ticks();
+      take(search_.run({budget_bytes_, most, search_.least_finish(), width_}));
+      if (!search_.cut()) break;
+      if (best_ && one_micro_batch() && best_->ticks <= space_.least_finish(space_.stages())) break;
+      if (best_ && is_wide_enough()) return std::min(static_cast<double>(best_->ticks), search_.least_cut_objective());
+    }
+    return static_cast<double>(best_->ticks);
+  }
+
+  void find_smallest_of_the_fastest() {
+    for (;; width_ *= kWiden) {
+      const int64_t least_finish = one_micro_batch() ? best_->ticks : search_.least_finish();
+      take(search_.run({best_->need_bytes - 1, best_->ticks, least_finish, width_}));
+      if (!search_.cut() || is_wide_enough()) break;
+    }
+  }
+
+  const PlanSpace& space_;
+  const int64_t budget_bytes_;
+  SuffixSearch search_;
+  size_t width_ = kFirstWidth;
+  std::optional<Found> best_;
+};
+
+PlannedStep price(const CostTable& costs, const PlanSpace& space, const Found& found) {
+  PlannedStep step{found.plan, predict(costs, found.plan), 0};
+  const double lost = space.seconds(static_cast<double>(found.ticks) - found.proven_ticks);
+  if (lost > 0) step.gap = lost / step.predicted.step_seconds;
+  return step;
+}
+
+// `costs` prices the plan, `space` holds the choices it is made of.
+PlannedStep fastest_of(const CostTable& costs, const PlanSpace& space, int64_t budget_bytes) {
+  if (budget_bytes - costs.base_bytes < space.smallest_peak()) {
+    throw DoesNotFit(price(costs, space, Rounds(space, space.smallest_peak()).run()));
+  }
+  const int64_t budget = std::min(budget_bytes - costs.base_bytes, space.largest_peak());
+  return price(costs, space, Rounds(space, budget).run());
+}
+
+// Walks the frontier from the fastest plan towards the smallest, a window of time at once: one search finds all points
+// in it.
+class FrontierWalk {
+ public:
+  explicit FrontierWalk(const CostTable& costs) : costs_(costs), space_(costs) {}
+
+  std::vector<FrontierPoint> run() {
+    const Found fastest = Rounds(space_, space_.largest_peak()).run();
+    add(fastest.plan, fastest.need_bytes);
+    done_ = fastest.ticks;
+    window_ = done_ / 1024 + 1;
+    while (more() && work_ < kFrontierWork) {
+      SuffixSearch search(space_, budget_);
+      const int64_t bounds_hold_to = budget_ - (budget_ - space_.smallest_peak()) / 8;
+      do walk(search);
+      while (more() && budget_ >= bounds_hold_to && work_ < kFrontierWork);
+    }
+    sample();
+    return points_;
+  }
+
+ private:
+  bool more() const { return budget_ >= space_.smallest_peak(); }
+
+  void add(const Plan& plan, int64_t need_bytes, bool follows_gap = false) {
+    const Prediction predicted = predict(costs_, plan);
+    points_.push_back({predicted.peak_bytes, predicted.step_seconds, follows_gap});
+    budget_ = need_bytes - 1;
+    work_ += 64;
+  }
+
+  // One window. The next one grows or shrinks by whichever last made the search cheaper by the point.
+  void walk(SuffixSearch& search) {
+    const int64_t least_finish = space_.micro_batches() == 1 ? done_ + 1 : search.least_finish();
+    const std::vector<SuffixState> plans = search.run({budget_, done_ + window_, least_finish, width_});
+    work_ += search.work();
+    if (search.cut()) {
+      if (window_ == 1) width_ *= 2;
+      window_ = window_ / 4 + 1;
+      return;
+    }
+    for (const SuffixState& state : plans) add(search.plan_of(state), state.need_bytes);
+    done_ += window_;
+    const double cost = static_cast<double>(search.work()) / static_cast<double>(plans.size() + 1);
+    if (cost > cost_) growth_ = 1 / growth_;
+    cost_ = cost;
+    const auto next = static_cast<int64_t>(static_cast<double>(window_) * growth_);
+    window_ = std::clamp<int64_t>(next, 1, space_.total_ticks());
+  }
+
+  void sample() {
+    const int64_t stride = (budget_ - space_.smallest_peak()) / kFrontierSamples + 1;
+    while (more()) {
+      const Found found = Rounds(space_, std::max(budget_ + 1 - stride, space_.smallest_peak())).run();
+      add(found.plan, found.need_bytes, true);
+    }
+  }
+
+  const CostTable& costs_;
+  const PlanSpace space_;
+  std::vector<FrontierPoint> points_;
+  int64_t budget_ = 0;  // of the next point
+  int64_t done_ = 0;    // ticks up to which all points are found
+  int64_t window_ = 1;  // ticks
+  double growth_ = 2;
+  double cost_ = 0;  // states looked at per point
+  size_t width_ = kFrontierWidth;
+  int64_t work_ = 0;  // states looked at
+};
+
+}  // namespace
+
+DoesNotFit::DoesNotFit(PlannedStep smallest)
+    : std::runtime_error("no plan fits: the smallest peak possible is " +
+                         std::to_string(smallest.predicted.peak_bytes) + " bytes"),
+      smallest_(std::move(smallest)) {}
+
+PlannedStep fastest_plan(const CostTable& costs, int64_t budget_bytes) {
+  return fastest_of(costs, PlanSpace(costs), budget_bytes);
+}
+
+PlannedStep knapsack_plan(const CostTable& costs, int64_t budget_bytes) {
+  CostTable wireless = costs;
+  wireless.wire.reset();
+  return fastest_of(costs, PlanSpace(wireless, Choices::whole_layers), budget_bytes);
+}
+
+std::vector<FrontierPoint> frontier(const CostTable& costs) { return FrontierWalk(costs).run(); }
+
+Plan greedy_plan(const CostTable& costs, int64_t bytes_to_save) {
+  struct Layer {
+    int first, last;
+    int64_t saved_bytes;
+    double seconds;
+    bool recomputable;
+    double bytes_per_second() const { return static_cast<double>(saved_bytes) / seconds; }
+  };
+  std::vector<Layer> layers;
+  for (int s = 0; s < costs.size(); ++s) {
+    const StageCost& stage = costs[s];
+    if (stage.layer < 0) continue;
+    if (s == 0 || costs[s - 1].layer != stage.layer) layers.push_back({s, s, -stage.boundary_bytes, 0, true});
+    Layer& layer = layers.back();
+    layer.last = s;
+    layer.saved_bytes += stage.at(SaveLevel::all).kept_bytes;
+    layer.seconds += stage.forward_seconds;
+    layer.recomputable &= stage.recomputable;
+  }
+  std::erase_if(layers, [](const Layer& layer) { return !layer.recomputable; });
+  std::stable_sort(layers.begin(), layers.end(),
+                   [](const Layer& a, const Layer& b) { return a.bytes_per_second() > b.bytes_per_second(); });
+  std::vector<int> last_of(costs.stages.size(), -1);  // by first stage of a layer taken
+  int64_t left = bytes_to_save;
+  for (const Layer& layer : layers) {
+    if (layer.saved_bytes > left) break;
+    left -= layer.saved_bytes;
+    last_of[static_cast<size_t>(layer.first)] = layer.last;
+  }
+  Plan plan;
+  plan.save.assign(costs.stages.size(), SaveLevel::all);
+  for (int s = 0; s < costs.size();) {
+    const int last = last_of[static_cast<size_t>(s)];
+    plan.segments.push_back({s, std::max(s, last), last >= 0});
+    s = std::max(s, last) + 1;
+  }
+  return plan;
+}
+
+}  // namespace reprise

@@ -1,0 +1,214 @@
+#include "checkpointing/profiler.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <numeric>
+#include <stdexcept>
+
+#include "checkpointing/live_stage.h"
+#include "checkpointing/memory_meter.h"
+#include "model/batch.h"
+
+namespace reprise {
+namespace {
+
+constexpr int kLeastRounds = 3, kMostRounds = 40;
+constexpr int kInstances =
+    2;  // of a kind in the window: with one alone, weights would sit in caches as they never do in a step
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+int64_t live_bytes() { return static_cast<int64_t>(MemoryMeter::current_bytes()); }
+int64_t peak_bytes() { return static_cast<int64_t>(MemoryMeter::peak_bytes()); }
+
+double middle_mean(std::vector<double> samples) {
+  std::sort(samples.begin(), samples.end());
+  const auto trimmed = static_cast<std::ptrdiff_t>(samples.size() / 4);
+  const auto first = samples.begin() + trimmed, last = samples.end() - trimmed;
+  return std::accumulate(first, last, 0.0) / static_cast<double>(last - first);
+}
+
+// Equal for stages that cost the same.
+std::string kind_of(const StageChain& model, int stage) {
+  std::string kind = model[stage].name;
+  if (model[stage].layer >= 0) kind.erase(0, kind.find('.') + 1);
+  for (int i = 0; i < model.parameters().size(); ++i) {
+    const Parameter& parameter = model.parameters()[i];
+    if (std::count(parameter.stages.begin(), parameter.stages.end(), stage) == 0) continue;
+    kind += " (";
+    for (const int64_t extent : parameter.shape) kind += std::to_string(extent) + ",";
+    kind += ")";
+  }
+  return kind;
+}
+
+Batch random_batch(const StageChain& model, const ProfileSetting& setting) {
+  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(setting.seed);
+  const auto draw = [&] {
+    return at::randint(model.config().vocabulary, {setting.micro_sequences, setting.tokens}, generator, torch::kInt64);
+  };
+  Batch batch;
+  batch.tokens = draw();   // (B, T)
+  batch.targets = draw();  // (B, T)
+  return batch;
+}
+
+// Times of one kind of stage, one sample an instance and round.
+struct KindTimes {
+  std::vector<double> forward_seconds;
+  std::array<std::vector<double>, kSaveLevels.size()> backward_seconds;  // by level, in the same order of samples
+};
+
+class Profiler {
+ public:
+  Profiler(StageChain& model, const ProfileSetting& setting) : model_(model), batch_(random_batch(model, setting)) {
+    std::map<std::string, int> instances;
+    for (int s = 0; s < model.size(); ++s) {
+      kinds_.push_back(kind_of(model, s));
+      if (instances[kinds_.back()]++ < kInstances) window_.push_back(s);
+    }
+  }
+
+  CostTable run(double seconds) {
+    time_round(SaveLevel::all);  // warms up: what is made once must not be counted
+    times_.clear();
+    CostTable costs;
+    std::map<std::string, StageCost> cost_of_kind = measure_bytes(costs.base_bytes);
+    measure_seconds(seconds, cost_of_kind);
+    for (int s = 0; s < model_.size(); ++s) {
+      StageCost cost = cost_of_kind.at(kinds_[static_cast<size_t>(s)]);
+      cost.name = model_[s].name;
+      cost.layer = model_[s].layer;
+      cost.recomputable = model_[s].recomputable;
+      costs.stages.push_back(std::move(cost));
+    }
+    return costs;
+  }
+
+ private:
+  StageContext context_of(int stage, SaveLevel level) const {
+    StageContext context;
+    context.stage = stage;
+    context.training = true;
+    context.save = level;
+    if (stage == model_.size() - 1) context.targets = batch_.targets;
+    context.loss_scale = 1.0 / static_cast<double>(batch_.targets.numel());
+    return context;
+  }
+
+  std::map<std::string, StageCost> measure_bytes(int64_t& loss_bytes) {
+    std::map<std::string, StageCost> costs;
+    torch::Tensor hidden = batch_.tokens;  // (B, T), then (B, T, C)
+    for (const int s : window_) {
+      const auto [entry, is_new] = costs.try_emplace(kinds_[static_cast<size_t>(s)]);
+      StageCost& cost = entry->second;
+      if (is_new) {
+        cost.boundary_bytes = static_cast<int64_t>(hidden.nbytes());
+        for (const SaveLevel level : kSaveLevels) cost.saves[static_cast<size_t>(level)] = bytes_of(s, hidden, level);
+      }
+      LiveStage live;
+      hidden = live.forward(model_[s], hidden, context_of(s, SaveLevel::input));
+    }
+    loss_bytes = static_cast<int64_t>(hidden.nbytes());
+    return costs;
+  }
+
+  SaveCost bytes_of(int stage, const torch::Tensor& input, SaveLevel level) {
+    const StageContext context = context_of(stage, level);
+    const int64_t before = live_bytes();
+    SaveCost cost;
+    torch::Tensor own_input = input.clone();
+    LiveStage live;
+    MemoryMeter::reset_peak();
+    torch::Tensor output = live.forward(model_[stage], own_input, context);
+    own_input.reset();
+    const int64_t forward_peak = peak_bytes() - before;
+    torch::Tensor gradient = torch::ones_like(output);
+    output.reset();
+    cost.kept_bytes = live_bytes() - before - static_cast<int64_t>(gradient.nbytes());
+    cost.forward_workspace_bytes = forward_peak - cost.kept_bytes;
+    MemoryMeter::reset_peak();
+    live.backward(std::move(gradient));
+    const int64_t backward_peak = peak_bytes() - before;
+    cost.backward_workspace_bytes = backward_peak - cost.kept_bytes;
+    if (model_[stage].recomputable) {
+      const int64_t workspace = forgetting_workspace_bytes(stage, input, context);
+      // Otherwise this stage's own backward, with the same bytes held around it, is the higher moment.
+      if (workspace + static_cast<int64_t>(input.nbytes()) > backward_peak) {
+        cost.forward_workspace_bytes = std::max(cost.forward_workspace_bytes, workspace);
+      }
+    }
+    return cost;
+  }
+
+  // Beside the input, of the first forward in a recomputed segment.
+  int64_t forgetting_workspace_bytes(int stage, const torch::Tensor& input, const StageContext& context) {
+    const at::NoGradGuard no_grad;
+    const int64_t before = live_bytes();
+    MemoryMeter::reset_peak();
+    model_[stage].forward(input, context);
+    return peak_bytes() - before;
+  }
+
+  void measure_seconds(double seconds, std::map<std::string, StageCost>& costs) {
+    const double started = now_seconds();
+    for (int round = 0; round < kMostRounds; ++round) {
+      if (round >= kLeastRounds && now_seconds() - started > seconds) break;
+      for (const SaveLevel level : kSaveLevels) time_round(level);
+    }
+    for (auto& [kind, cost] : costs) {
+      const KindTimes& times = times_.at(kind);
+      const std::vector<double>& reference = times.backward_seconds.front();
+      cost.forward_seconds = middle_mean(times.forward_seconds);
+      cost.backward_seconds = middle_mean(reference);
+      for (size_t level = 1; level < cost.saves.size(); ++level) {
+        if (cost.saves[level].kept_bytes == cost.saves.front().kept_bytes) continue;
+        std::vector<double> extra = times.backward_seconds[level];
+        std::transform(extra.begin(), extra.end(), reference.begin(), extra.begin(), std::minus<>());
+        cost.saves[level].extra_seconds = std::max(0.0, middle_mean(std::move(extra)));
+      }
+    }
+  }
+
+  // A step over the window with everything kept at one level.
+  void time_round(SaveLevel level) {
+    std::vector<LiveStage> live(window_.size());
+    torch::Tensor hidden = batch_.tokens;
+    for (size_t i = 0; i < window_.size(); ++i) {
+      const int s = window_[i];
+      const double started = now_seconds();
+      hidden = live[i].forward(model_[s], hidden, context_of(s, level));
+      times_[kinds_[static_cast<size_t>(s)]].forward_seconds.push_back(now_seconds() - started);
+    }
+    torch::Tensor gradient = torch::ones_like(hidden);
+    for (size_t i = window_.size(); i-- > 0;) {
+      KindTimes& times = times_[kinds_[static_cast<size_t>(window_[i])]];
+      const double started = now_seconds();
+      gradient = live[i].backward(std::move(gradient));
+      times.backward_seconds[static_cast<size_t>(level)].push_back(now_seconds() - started);
+    }
+  }
+
+  StageChain& model_;
+  const Batch batch_;
+  std::vector<std::string> kinds_;  // by stage
+  std::vector<int> window_;         // the stages that are run
+  std::map<std::string, KindTimes> times_;
+};
+
+}  // namespace
+
+CostTable profile(StageChain& bound_model, const ProfileSetting& setting) {
+  if (!MemoryMeter::is_installed()) throw std::logic_error("profile: the memory meter is not installed");
+  CostTable costs = Profiler(bound_model, setting).run(setting.seconds);
+  costs.micro_sequences = setting.micro_sequences;
+  costs.tokens = setting.tokens;
+  return costs;
+}
+
+}  // namespace reprise

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <vector>
+
+#include "checkpointing/live_stage.h"
+#include "checkpointing/plan.h"
+#include "checkpointing/step_record.h"
+#include "model/batch.h"
+#include "model/stage_chain.h"
+
+namespace reprise {
+
+// Called with s when the backward of stage s has been enqueued; s falls from last to 0, once each.
+using StageFinal = std::function<void(int stage)>;
+
+// Runs forward and backward of one micro-batch under a plan. Each stage gets a detached boundary, so autograd works
+// inside one stage only; recomputed segments are replayed from their kept boundary outside the autograd engine. Every
+// plan gives bitwise the same loss and gradients. One thread at a time; works on the current stream.
+//
+// Bytes held: a kept stage holds its input and what its save level keeps, from its forward to the end of its backward.
+// A recomputed segment holds its first input until its replay (and the running stage's input during its first forward),
+// then the same as a kept stage for every stage replayed and not yet done with; the gradient at its end waits
+// meanwhile. No output is held beside the input of the next stage.
+class SegmentExecutor {
+ public:
+  SegmentExecutor(StageChain& model, Plan plan,
+                  uint64_t seed);  // throws std::invalid_argument on a plan that does not fit
+
+  void begin_step(int64_t step);  // once before the step's first run(); resets the record
+  // Adds loss_scale × d(loss sum)/d(parameter) to the parameters' gradients and returns the detached, unscaled loss
+  // sum,
+  // () fp32 on the device. Parameters need their gradient views. on_stage_final must be callable; whatever it or a
+  // stage throws leaves nothing held and the executor ready for another begin_step(), with the gradients in an unknown
+  // state.
+  torch::Tensor run(const Batch& batch, double loss_scale, const StageFinal& on_stage_final);
+  torch::Tensor evaluate(const Batch& batch);  // loss sum; forward only, no graph, no dropout
+
+  const Plan& plan() const { return plan_; }
+  const StepRecord& record() const { return record_; }
+
+ private:
+  StageContext context_of(const Batch& batch, int stage, double loss_scale) const;
+  torch::Tensor forward_live(const Segment& segment, EventKind kind, torch::Tensor hidden, const Batch& batch,
+                             double loss_scale, std::vector<LiveStage>& live);
+  torch::Tensor forward_forgetting(const Segment& segment, torch::Tensor hidden, const Batch& batch);
+
+  StageChain& model_;
+  Plan plan_;
+  uint64_t seed_;
+  StepRecord record_;
+  int micro_batch_ = 0;
+};
+
+std::vector<StageShape> shapes_of(const StageChain& model);
+
+}  // namespace reprise

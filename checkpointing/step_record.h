@@ -1,0 +1,42 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+namespace reprise {
+
+enum class EventKind : uint8_t { forward, recompute, backward };
+
+// One stage's work in one micro-batch. Times are seconds of std::chrono::steady_clock.
+struct StageEvent {
+  EventKind kind;
+  int16_t stage;
+  int16_t micro_batch;
+  double start_seconds;
+  double end_seconds;
+};
+
+// What the executor did in the current step: a ring of events, oldest dropped first, and one atomic word that another
+// thread may read at any time. Written by the executor's thread only; the ring is read by that same thread.
+class StepRecord {
+ public:
+  explicit StepRecord(size_t capacity = 4096);
+  void begin_step(int64_t step);     // forgets the events of the step before
+  void begin(EventKind kind, int stage, int micro_batch);   // the word now says where the thread is
+  void end();
+  std::vector<StageEvent> events() const;                   // oldest first
+  double seconds(EventKind kind) const;                     // sum over the current step, dropped events included
+
+  // {step, phase, stage}: step in the upper 40 bits, phase (EventKind + 1, 0 outside) in 8, stage in 16.
+  uint64_t word() const { return word_.load(std::memory_order_relaxed); }
+
+ private:
+  std::vector<StageEvent> ring_;
+  size_t next_ = 0, used_ = 0;
+  double sums_[3] = {0, 0, 0};
+  int64_t step_ = 0;
+  std::atomic<uint64_t> word_{0};
+};
+
+}  // namespace reprise

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "distributed/communicator.h"
+
+namespace reprise {
+
+// The ranks do not describe the same run. The message names the odd rank, its host, the odd field and both values.
+class Disagreement : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Collective: every rank's text, by rank. Texts may differ in length.
+std::vector<std::string> gather_texts(Communicator& communicator, const std::string& text);
+
+// Collective: every rank's figures, by rank; all ranks give equally many.
+std::vector<std::vector<double>> gather_figures(Communicator& communicator, const std::vector<double>& figures);
+
+// Collective: throws Disagreement on every rank unless all ranks give equal values for equal fields. One hash travels
+// when they agree; the fields travel only when they do not.
+void require_agreement(Communicator& communicator, const std::map<std::string, std::string>& fields);
+
+}  // namespace reprise

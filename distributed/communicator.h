@@ -1,0 +1,53 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+namespace reprise {
+
+// A rank did not answer within the limit, or its connection broke. The message names call, rank, host and seconds.
+// After it the communicator is dead: the only thing left is to end the process.
+class PeerLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// When an operation was queued, began to move bytes and was complete; seconds of std::chrono::steady_clock.
+struct WireInterval {
+  double enqueued_seconds = 0, started_seconds = 0, finished_seconds = 0;
+};
+
+// An operation under way. Dropping it without wait() is allowed only after an exception.
+class Pending {
+ public:
+  virtual ~Pending() = default;
+  virtual void wait() = 0;  // the current stream (on CPU: the caller) waits; throws PeerLost past the wait limit
+  virtual WireInterval interval() const = 0;  // valid after wait()
+};
+
+// A group of ranks. Every rank makes the same calls in the same order, from one thread.
+// Tensors are contiguous; fp32, fp64, bf16, int64 or uint8 (uint8 not for sums).
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual int local_rank() const = 0;  // among the ranks of this host
+  virtual int local_size() const = 0;
+  virtual std::string describe(int rank) const = 0;  // "rank 3 on node7"
+
+  // Sums flat in place over all ranks, after everything already enqueued on the current stream. Returns at once; flat
+  // must stay untouched until wait(). The order of summation depends on size() and the element's place in flat only,
+  // and for two ranks not even on the latter.
+  virtual std::unique_ptr<Pending> start_sum(torch::Tensor flat) = 0;
+  virtual void broadcast(torch::Tensor flat, int root) = 0;
+  virtual void barrier() = 0;
+
+  // Limit of every wait from now on; `during` is what messages call the phase ("step 12", "start").
+  virtual void set_wait_limit(double seconds, std::string during) = 0;
+};
+
+}  // namespace reprise

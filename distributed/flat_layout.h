@@ -1,0 +1,41 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace reprise {
+
+struct FlatEntry {
+  int64_t numel = 0;
+  int lowest_stage = 0;  // the stage with which the entry's gradient becomes final
+};
+
+// Places of all entries in one flat tensor: lowest stage last to first, table order within a stage, each entry starting
+// on a multiple of 16 elements (64 bytes in fp32). Depends on the entries only.
+struct FlatLayout {
+  static constexpr int64_t kAlignment = 16;
+  explicit FlatLayout(std::vector<FlatEntry> table);
+
+  std::vector<FlatEntry> entries;  // as given
+  std::vector<int64_t> offset;     // element offset of entry i
+  std::vector<int> order;          // entries by ascending offset
+  int64_t numel = 0;               // padding included, a multiple of 16
+
+  torch::Tensor view(const torch::Tensor& flat,
+                     int entry) const;  // (numel), sharing storage and version counter, detached
+};
+
+// A range of the flat gradients that travels as one. Elements, end exclusive.
+struct Bucket {
+  int64_t begin = 0, end = 0;
+  int lowest_stage = 0, highest_stage = 0;  // of the entries it touches; final with the lowest
+};
+
+// Cuts the flat tensor front to back: the first bucket up to first_bytes, all others up to bucket_bytes, at multiples
+// of 16 elements wherever that falls. Launch order is this order; lowest stages never increase along it.
+std::vector<Bucket> make_buckets(const FlatLayout& layout, int64_t first_bytes, int64_t bucket_bytes,
+                                 int64_t element_bytes);
+
+}  // namespace reprise

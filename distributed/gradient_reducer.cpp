@@ -1,0 +1,92 @@
+#include "distributed/gradient_reducer.h"
+
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace reprise {
+namespace {
+
+// Time covered by at least one interval. The wire takes buckets in order, so starts and ends never decrease.
+double covered_seconds(const std::vector<WireInterval>& intervals) {
+  double seconds = 0, covered_until = -std::numeric_limits<double>::infinity();
+  for (const WireInterval& interval : intervals) {
+    seconds += std::max(0.0, interval.finished_seconds - std::max(interval.started_seconds, covered_until));
+    covered_until = std::max(covered_until, interval.finished_seconds);
+  }
+  return seconds;
+}
+
+}  // namespace
+
+GradientReducer::GradientReducer(Communicator& communicator, torch::Tensor flat_gradients, std::vector<Bucket> buckets,
+                                 int stages, bool overlap)
+    : communicator_(communicator),
+      flat_(std::move(flat_gradients)),
+      buckets_(std::move(buckets)),
+      stages_(stages),
+      overlap_(overlap) {
+  int64_t reached = 0;
+  int stage = stages - 1;
+  for (const Bucket& bucket : buckets_) {
+    const bool is_next = bucket.begin == reached && bucket.end > bucket.begin && bucket.lowest_stage <= stage;
+    if (!is_next || bucket.lowest_stage < 0) throw std::invalid_argument("buckets out of order");
+    reached = bucket.end;
+    stage = bucket.lowest_stage;
+  }
+  if (reached != flat_.numel()) throw std::invalid_argument("the buckets do not cover the flat gradients");
+}
+
+void GradientReducer::begin_step() {
+  if (in_step_) throw std::logic_error("begin_step before the last step is finished");
+  in_step_ = true;
+  expected_stage_ = stages_ - 1;
+  pending_.clear();
+  times_ = {};
+  const torch::NoGradGuard no_grad;
+  flat_.zero_();
+}
+
+void GradientReducer::stage_final(int stage) {
+  const bool is_any_due = in_step_ && expected_stage_ >= 0;
+  if (!is_any_due || stage != expected_stage_) {
+    throw std::logic_error("stage " + std::to_string(stage) + " is final, but the next one due is " +
+                           (is_any_due ? std::to_string(expected_stage_) : "none"));
+  }
+  --expected_stage_;
+  if (overlap_) launch_until(stage);
+}
+
+void GradientReducer::finish() {
+  if (!in_step_) throw std::logic_error("finish without begin_step");
+  if (expected_stage_ >= 0) {
+    throw std::logic_error("finish before stage " + std::to_string(expected_stage_) + " is final");
+  }
+  launch_until(0);
+  const auto wait_begin = std::chrono::steady_clock::now();
+  for (size_t bucket = 0; bucket < pending_.size(); ++bucket) {
+    try {
+      pending_[bucket]->wait();
+    } catch (const PeerLost& lost) {
+      throw PeerLost(std::string(lost.what()) + ", gradient bucket " + std::to_string(bucket) + " of " +
+                     std::to_string(buckets_.size()));
+    }
+    times_.buckets.push_back(pending_[bucket]->interval());
+  }
+  times_.exposed_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - wait_begin).count();
+  times_.comm_seconds = covered_seconds(times_.buckets);
+  in_step_ = false;
+}
+
+void GradientReducer::launch_until(int stage) {
+  while (pending_.size() < buckets_.size() && buckets_[pending_.size()].lowest_stage >= stage) {
+    const Bucket& bucket = buckets_[pending_.size()];
+    pending_.push_back(communicator_.start_sum(flat_.narrow(0, bucket.begin, bucket.end - bucket.begin)));
+  }
+}
+
+}  // namespace reprise

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <vector>
+
+#include "distributed/communicator.h"
+#include "distributed/flat_layout.h"
+
+namespace reprise {
+
+struct ReducerTimes {
+  double comm_seconds = 0;            // time with at least one bucket on the wire
+  double exposed_seconds = 0;         // the main thread waiting in finish()
+  std::vector<WireInterval> buckets;  // in launch order
+};
+
+// Sums the flat gradients over all ranks, bucket by bucket, while the backward still runs. A bucket leaves as soon as
+// its lowest stage is final. With overlap off every bucket leaves in finish(): the same sums, the same bits. Main
+// thread only.
+class GradientReducer {
+ public:
+  GradientReducer(Communicator& communicator, torch::Tensor flat_gradients, std::vector<Bucket> buckets, int stages,
+                  bool overlap);
+  void begin_step();            // zeroes the flat gradients
+  void stage_final(int stage);  // last, …, 0, once each per step; anything else throws std::logic_error
+  void finish();                // launches what is left, waits for all: gradients are sums over ranks
+  const ReducerTimes& times() const { return times_; }
+
+ private:
+  void launch_until(int stage);  // every bucket whose lowest stage is this one or above
+
+  Communicator& communicator_;
+  torch::Tensor flat_;
+  std::vector<Bucket> buckets_;
+  int stages_;
+  bool overlap_;
+  bool in_step_ = false;                           // between begin_step and finish
+  int expected_stage_ = -1;                        // the next stage_final argument; -1: all said
+  std::vector<std::unique_ptr<Pending>> pending_;  // of the buckets launched so far
+  ReducerTimes times_;
+};
+
+}  // namespace reprise

@@ -1,0 +1,172 @@
+#include "distributed/mpi_communicator.h"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "distributed/local_transport.h"
+#include "distributed/ring_communicator.h"
+
+namespace reprise {
+namespace {
+
+constexpr std::chrono::seconds kAbortPatience{5};
+constexpr int kTag = 0;  // one tag: messages of a pair match in the order posted
+
+// MPI_ERRORS_RETURN makes calls report instead of ending the process.
+void require_success(int code, const std::string& call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw PeerLost(call + " failed: " + text);
+}
+
+class MpiTransfer : public Transfer {
+ public:
+  // `end`: "to rank 1 on h2" or "from rank 1 on h2"; only receives check the length.
+  MpiTransfer(std::string end, bool receives, int bytes) : end_(std::move(end)), receives_(receives), bytes_(bytes) {}
+
+  MPI_Request* request() { return &request_; }
+
+  bool is_complete() override {
+    if (request_ == MPI_REQUEST_NULL) return true;
+    int done = 0;
+    MPI_Status status;
+    require_success(MPI_Test(&request_, &done, &status), "MPI_Test of a message " + end_);
+    if (!done || !receives_) return done;
+    int arrived = 0;
+    MPI_Get_count(&status, MPI_BYTE, &arrived);
+    if (arrived != bytes_) {
+      throw PeerLost(std::to_string(arrived) + " bytes arrived " + end_ + " where " + std::to_string(bytes_) +
+                     " were expected: the ranks make different calls");
+    }
+    return true;
+  }
+
+ private:
+  std::string end_;
+  bool receives_;
+  int bytes_;
+  MPI_Request request_ = MPI_REQUEST_NULL;
+};
+
+class MpiTransport : public Transport {
+ public:
+  // Collective, on the thread that later destroys it.
+  MpiTransport() {
+    int provided = MPI_THREAD_SINGLE;
+    require_success(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
+    // One thread at a time makes the calls, except for MPI_Abort, which the main thread may need at any moment.
+    if (provided < MPI_THREAD_MULTIPLE) throw std::runtime_error("this MPI library lacks MPI_THREAD_MULTIPLE");
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+    MPI_Comm_size(MPI_COMM_WORLD, &size_);
+    std::vector<char> name(MPI_MAX_PROCESSOR_NAME);
+    int length = 0;
+    MPI_Get_processor_name(name.data(), &length);
+    const std::string self = "rank " + std::to_string(rank_) + " on " + name.data() + ": ";
+
+    require_success(MPI_Comm_dup(MPI_COMM_WORLD, &world_), self + "MPI_Comm_dup");
+    MPI_Comm host_group = MPI_COMM_NULL;
+    require_success(MPI_Comm_split_type(world_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host_group),
+                    self + "MPI_Comm_split_type");
+    MPI_Comm_rank(host_group, &local_rank_);
+    MPI_Comm_size(host_group, &local_size_);
+    MPI_Comm_free(&host_group);
+
+    std::vector<char> names(size_ * name.size());
+    require_success(MPI_Allgather(name.data(), MPI_MAX_PROCESSOR_NAME, MPI_CHAR, names.data(), MPI_MAX_PROCESSOR_NAME,
+                                  MPI_CHAR, world_),
+                    self + "MPI_Allgather of host names");
+    for (int peer = 0; peer < size_; ++peer) hosts_.emplace_back(names.data() + peer * name.size());
+  }
+
+  ~MpiTransport() override {
+    const bool is_unwinding = std::uncaught_exceptions() > exceptions_at_start_;  // the others may never get here
+    if (!is_abandoned_ && !is_unwinding) MPI_Finalize();
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  int local_rank() const override { return local_rank_; }
+  int local_size() const override { return local_size_; }
+  const std::string& host(int rank) const override { return hosts_.at(rank); }
+
+  std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) override {
+    auto transfer = std::make_unique<MpiTransfer>("to " + describe(peer), false, static_cast<int>(bytes));
+    require_success(MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, world_, transfer->request()),
+                    "MPI_Isend to " + describe(peer));
+    return transfer;
+  }
+
+  std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) override {
+    auto transfer = std::make_unique<MpiTransfer>("from " + describe(peer), true, static_cast<int>(bytes));
+    require_success(MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, world_, transfer->request()),
+                    "MPI_Irecv from " + describe(peer));
+    return transfer;
+  }
+
+  void progress() override {
+    int arrived = 0;
+    require_success(MPI_Iprobe(MPI_ANY_SOURCE, kTag, world_, &arrived, MPI_STATUS_IGNORE), "MPI_Iprobe");
+  }
+
+  void abandon() noexcept override { is_abandoned_ = true; }
+
+ private:
+  MPI_Comm world_ = MPI_COMM_NULL;  // a duplicate, so that nobody else's messages match ours
+  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
+  std::vector<std::string> hosts_;
+  const int exceptions_at_start_ = std::uncaught_exceptions();
+  std::atomic<bool> is_abandoned_{false};
+};
+
+bool is_started_by_mpi() {
+  return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator() {
+  // A process started by hand needs no MPI: initialising it alone would start a daemon and take a second.
+  if (!is_started_by_mpi()) return std::make_unique<RingCommunicator>(std::move(make_local_transports(1).front()));
+  int is_initialized = 0;
+  MPI_Initialized(&is_initialized);
+  if (is_initialized) throw std::logic_error("make_mpi_communicator: once per process");
+  return std::make_unique<RingCommunicator>(std::make_unique<MpiTransport>());
+}
+
+void abort_mpi_job(int exit_code) {
+  std::fflush(nullptr);
+  int is_initialized = 0, is_finalized = 0;
+  MPI_Initialized(&is_initialized);
+  MPI_Finalized(&is_finalized);
+  if (is_initialized && !is_finalized) {
+    std::thread([exit_code] {
+      std::this_thread::sleep_for(kAbortPatience);
+      std::_Exit(exit_code);
+    }).detach();
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+  }
+  std::_Exit(exit_code);
+}
+
+std::string mpi_library_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string version(text);
+  return version.substr(0, version.find(','));  // Open MPI appends where and when it was built
+}
+
+}  // namespace reprise

@@ -1,0 +1,154 @@
+#include "distributed/ring.h"
+
+#include <algorithm>
+
+namespace reprise {
+namespace {
+
+constexpr size_t kPartAlignment = 16;  // elements: additions start on whole vectors
+// A message beyond Open MPI's 64 KiB eager limit on TCP (header included) shakes hands behind the bytes that already
+// queue in the socket, which halves the rate of a link that is busy both ways.
+constexpr size_t kLargestChunkBytes = 63 << 10;
+constexpr size_t kSmallestChunkBytes = 16 << 10;
+constexpr size_t kChunksPerPart = 4;  // enough for one chunk to be added while the next ones travel
+constexpr size_t kInFlight =
+    32;  // chunks posted ahead in each direction; they bridge a neighbour that is not scheduled
+
+size_t divide_up(size_t value, size_t by) { return (value + by - 1) / by; }
+
+size_t round_up(size_t value, size_t to) { return divide_up(value, to) * to; }
+
+size_t chunk_elements(size_t part, size_t element_bytes) {
+  const size_t chunk_bytes = std::clamp(part * element_bytes / kChunksPerPart, kSmallestChunkBytes, kLargestChunkBytes);
+  return round_up(chunk_bytes / element_bytes, kPartAlignment);
+}
+
+int modulo(int value, int size) { return ((value % size) + size) % size; }
+
+}  // namespace
+
+RingSchedule sum_schedule(int rank, int size, size_t count, size_t element_bytes) {
+  RingSchedule schedule;
+  const size_t part = round_up(divide_up(count, size), kPartAlignment);
+  if (size == 1 || part == 0) return schedule;
+  const size_t chunk = chunk_elements(part, element_bytes);
+  const size_t chunks = divide_up(part, chunk);
+  const int steps = 2 * (size - 1);
+  // Hops up to and including chunk k of step s; chunks past the end of the buffer are no hops.
+  std::vector<size_t> sent(steps * chunks), received(steps * chunks);
+  const auto cut = [&](int owner, size_t k) {
+    const size_t begin = std::min(count, owner * part + k * chunk);
+    return Hop{begin, std::min({count, (owner + 1) * part, begin + chunk})};
+  };
+  for (int step = 0; step < steps; ++step) {
+    const bool gathers = step >= size - 1;
+    for (size_t k = 0; k < chunks; ++k) {
+      const size_t here = step * chunks + k;
+      Hop out = cut(modulo(rank - step, size), k);
+      if (step > 0) out.after = received[here - chunks];
+      if (out.begin < out.end) schedule.sends.push_back(out);
+      sent[here] = schedule.sends.size();
+
+      Hop in = cut(modulo(rank - step - 1, size), k);
+      in.adds = !gathers;
+      if (gathers) in.after = sent[here - (size - 1) * chunks];  // the send that read this place must be over
+      if (in.begin < in.end) schedule.receives.push_back(in);
+      received[here] = schedule.receives.size();
+    }
+  }
+  return schedule;
+}
+
+RingSchedule broadcast_schedule(int rank, int size, int root, size_t count, size_t element_bytes) {
+  RingSchedule schedule;
+  if (size == 1) return schedule;
+  const size_t chunk = chunk_elements(count, element_bytes);
+  const bool receives = rank != root;
+  const bool sends = modulo(rank + 1, size) != root;
+  for (size_t begin = 0; begin < count; begin += chunk) {
+    const Hop hop{begin, std::min(count, begin + chunk)};
+    if (receives) schedule.receives.push_back(hop);
+    if (!sends) continue;
+    schedule.sends.push_back(hop);
+    schedule.sends.back().after = schedule.receives.size();
+  }
+  return schedule;
+}
+
+RingOperation::RingOperation(torch::Tensor flat, RingSchedule schedule, SumType type)
+    : flat_(std::move(flat)),
+      data_(static_cast<std::byte*>(flat_.data_ptr())),
+      element_bytes_(flat_.element_size()),
+      schedule_(std::move(schedule)),
+      type_(type) {
+  size_t adding = 0;
+  for (const Hop& hop : schedule_.receives) {
+    if (hop.adds) slot_bytes_ = std::max(slot_bytes_, bytes(hop)), ++adding;
+  }
+  scratch_ = std::make_unique_for_overwrite<std::byte[]>(slot_bytes_ * std::min(adding, kInFlight));
+}
+
+bool RingOperation::advance(Transport& transport) {
+  const size_t before = steps_taken();
+  post_receives(transport);
+  post_sends(transport);
+  finish_receives();
+  finish_sends();
+  return steps_taken() != before;
+}
+
+bool RingOperation::has_posted_all() const {
+  return sends_posted_ == schedule_.sends.size() && receives_posted_ == schedule_.receives.size();
+}
+
+bool RingOperation::is_complete() const {
+  return sends_done_ == schedule_.sends.size() && receives_done_ == schedule_.receives.size();
+}
+
+int RingOperation::awaited_peer(const Transport& transport) const {
+  const bool lacks_bytes = receives_done_ < schedule_.receives.size();
+  return modulo(transport.rank() + (lacks_bytes ? -1 : 1), transport.size());
+}
+
+std::byte* RingOperation::landing(size_t receive) const {
+  const Hop& hop = schedule_.receives[receive];
+  return hop.adds ? scratch_.get() + receive % kInFlight * slot_bytes_ : at(hop.begin);
+}
+
+void RingOperation::post_receives(Transport& transport) {
+  const int left = modulo(transport.rank() - 1, transport.size());
+  while (receives_posted_ < schedule_.receives.size() && receives_.size() < kInFlight) {
+    const Hop& hop = schedule_.receives[receives_posted_];
+    if (sends_done_ < hop.after) return;
+    receives_.push_back(transport.receive(left, landing(receives_posted_), bytes(hop)));
+    ++receives_posted_;
+  }
+}
+
+void RingOperation::post_sends(Transport& transport) {
+  const int right = modulo(transport.rank() + 1, transport.size());
+  while (sends_posted_ < schedule_.sends.size() && sends_.size() < kInFlight) {
+    const Hop& hop = schedule_.sends[sends_posted_];
+    if (receives_done_ < hop.after) return;
+    sends_.push_back(transport.send(right, at(hop.begin), bytes(hop)));
+    ++sends_posted_;
+  }
+}
+
+void RingOperation::finish_receives() {
+  while (!receives_.empty() && receives_.front()->is_complete()) {
+    const Hop& hop = schedule_.receives[receives_done_];
+    if (hop.adds) add_into(type_, at(hop.begin), landing(receives_done_), hop.end - hop.begin);
+    receives_.pop_front();
+    ++receives_done_;
+  }
+}
+
+void RingOperation::finish_sends() {
+  while (!sends_.empty() && sends_.front()->is_complete()) {
+    sends_.pop_front();
+    ++sends_done_;
+  }
+}
+
+}  // namespace reprise

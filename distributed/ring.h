@@ -1,0 +1,69 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "distributed/sum_kernel.h"
+#include "distributed/transport.h"
+
+namespace reprise {
+
+// A piece of a flat buffer on its way to the right neighbour (rank + 1) or from the left one (rank - 1).
+struct Hop {
+  size_t begin = 0, end = 0;  // elements, never empty
+  size_t after = 0;           // a send leaves after this many receives, a receive is posted after this many sends
+  bool adds = false;          // receives only: the bytes are added to what is there, else they replace it
+};
+
+// What one rank sends and receives, each in order. Both neighbours' lists match hop for hop.
+struct RingSchedule {
+  std::vector<Hop> sends, receives;
+};
+
+// Sum over all ranks: the flat buffer is cut into `size` parts; a part travels once around the ring and is added up
+// (reduce-scatter), then once more as the result (all-gather). 2 (size-1) / size of the bytes cross each link, the
+// least possible. Part p is summed in the order of ranks p, p+1, …, p-1. Chunks only let the steps overlap; they do not
+// touch the result.
+RingSchedule sum_schedule(int rank, int size, size_t count, size_t element_bytes);
+
+// From root to the right, chunk by chunk.
+RingSchedule broadcast_schedule(int rank, int size, int root, size_t count, size_t element_bytes);
+
+// A schedule being carried out on a contiguous CPU tensor, which it keeps alive. One thread calls advance() until
+// is_complete().
+class RingOperation {
+ public:
+  RingOperation(torch::Tensor flat, RingSchedule schedule, SumType type);
+
+  // Posts and finishes whatever can be now, without blocking; true when anything moved. Throws PeerLost.
+  bool advance(Transport& transport);
+  bool has_posted_all() const;  // from here on a successor may post its hops without overtaking
+  bool is_complete() const;
+  int awaited_peer(const Transport& transport) const;  // whose answer an incomplete operation lacks
+
+ private:
+  void post_receives(Transport& transport);
+  void post_sends(Transport& transport);
+  void finish_receives();
+  void finish_sends();
+  std::byte* at(size_t element) const { return data_ + element * element_bytes_; }
+  std::byte* landing(size_t receive) const;  // where the bytes of a receive arrive
+  size_t bytes(const Hop& hop) const { return (hop.end - hop.begin) * element_bytes_; }
+  size_t steps_taken() const { return sends_posted_ + receives_posted_ + sends_done_ + receives_done_; }
+
+  torch::Tensor flat_;
+  std::byte* data_;
+  size_t element_bytes_;
+  RingSchedule schedule_;
+  SumType type_;
+  size_t slot_bytes_ = 0;
+  std::unique_ptr<std::byte[]> scratch_;                    // landing places of receives that add
+  std::deque<std::unique_ptr<Transfer>> sends_, receives_;  // in flight, oldest first
+  size_t sends_posted_ = 0, sends_done_ = 0, receives_posted_ = 0, receives_done_ = 0;
+};
+
+}  // namespace reprise

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace reprise {
+
+// A message under way. Dropping an incomplete one is allowed only when the transport is abandoned.
+class Transfer {
+ public:
+  virtual ~Transfer() = default;
+  virtual bool is_complete() = 0;  // never blocks; throws PeerLost when the peer is gone
+};
+
+// Moves bytes between the ranks of one group without ever blocking: what a backend has to bring; everything above it is
+// shared. One thread at a time makes the calls. Messages between two ranks match in the order in which they are posted,
+// and both sides give the same length. Buffers stay untouched until the transfer is complete.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual int local_rank() const = 0;
+  virtual int local_size() const = 0;
+  virtual const std::string& host(int rank) const = 0;
+
+  virtual std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) = 0;
+  virtual std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) = 0;
+  virtual void progress() = 0;  // moves on what a completed send may still hold back; called now and then while idle
+  virtual void abandon() noexcept = 0;  // this rank makes no more transfers, whatever its peers wait for
+
+  std::string describe(int peer) const { return "rank " + std::to_string(peer) + " on " + host(peer); }
+};
+
+}  // namespace reprise

@@ -1,0 +1,149 @@
+#include "launcher/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "checkpointing/segment_executor.h"
+#include "launcher/config_reader.h"
+#include "launcher/config_schema.h"
+#include "launcher/plan_choice.h"
+#include "model/stage_chain.h"
+#include "training/dataset_info.h"
+
+namespace reprise {
+
+namespace {
+
+bool is_given(const Config& config, const std::string& key) { return config.origins.contains(key); }
+
+template <class T>
+void derive(Config& config, const std::string& key, T& member, const T& value, const char* origin) {
+  if (is_given(config, key)) return;
+  member = value;
+  config.origins[key] = {origin};
+}
+
+// The divisor of n nearest to `wanted`, the smaller one of two.
+int64_t nearest_divisor(int64_t n, int64_t wanted) {
+  int64_t nearest = 1;
+  for (int64_t divisor = 1; divisor <= n; ++divisor) {
+    if (n % divisor == 0 && std::abs(divisor - wanted) < std::abs(nearest - wanted)) nearest = divisor;
+  }
+  return nearest;
+}
+
+void derive_run(Config& config) {
+  derive(config, "run.name", config.run.name, std::filesystem::path(config.source).stem().string(),
+         "from the file's name");
+  const std::string& name = config.run.name;
+  if (name.find('/') != std::string::npos || name.starts_with('.')) {
+    throw wrong_value("run.name", "a name without / that does not start with a dot", name,
+                      std::filesystem::path(name).filename().string());
+  }
+  derive(config, "run.directory", config.run.directory, "runs/" + name, "derived");
+}
+
+void derive_data(Config& config, bool with_data) {
+  if (config.data_directory.empty()) {
+    throw wrong_value("data.directory", "a folder made by `reprise data prepare`", "nothing");
+  }
+  if (!with_data || !std::filesystem::exists(config.data_directory + "/dataset.json")) return;
+  const DatasetInfo info = read_dataset_info(config.data_directory);
+  config.tokenizer = info.tokenizer;
+  const int64_t vocabulary = info.vocabulary;
+  derive(config, "model.vocabulary", config.model.vocabulary, vocabulary, "from the data");
+  if (config.model.vocabulary < vocabulary) {
+    throw wrong_value("model.vocabulary", fmt::format("at least the {} of {}", vocabulary, config.data_directory),
+                      std::to_string(config.model.vocabulary), std::to_string(vocabulary));
+  }
+}
+
+void derive_model(Config& config) {
+  const ModelConfig given = config.model;
+  config.model = given.resolved();
+  if (given.kv_heads != config.model.kv_heads) config.origins["model.kv_heads"] = {"derived"};
+  if (given.feed_forward != config.model.feed_forward) config.origins["model.feed_forward"] = {"derived"};
+}
+
+void derive_batch(Config& config) {
+  const int64_t global = config.global_sequences, micro = config.micro_sequences;
+  int64_t fitting = std::min(micro, global);
+  while (global % fitting != 0) --fitting;
+  if (fitting != micro) derive(config, "batch.micro_sequences", config.micro_sequences, fitting, "derived");
+  if (global % config.micro_sequences != 0) {
+    throw wrong_value("batch.micro_sequences", fmt::format("a divisor of batch.global_sequences ({})", global),
+                      std::to_string(micro), std::to_string(nearest_divisor(global, micro)));
+  }
+}
+
+void check_system(const Config& config) {
+  if (config.distributed.backend != "threads" && config.distributed.threads_ranks != 1) {
+    throw wrong_value("distributed.ranks", "1 with distributed.backend: mpi, where mpirun says how many",
+                      std::to_string(config.distributed.threads_ranks));
+  }
+  const std::string& listen = config.monitoring.prometheus_listen;
+  const size_t colon = listen.rfind(':');
+  const std::optional<int64_t> port =
+      colon == std::string::npos || colon == 0 ? std::nullopt : parse_integer(listen.substr(colon + 1));
+  if (!port || *port < 0 || *port > 65535) {
+    throw wrong_value("monitoring.prometheus.listen", "host:port with a port in 0 … 65535", listen, "127.0.0.1:0");
+  }
+}
+
+}  // namespace
+
+Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data) {
+  Config config;
+  ConfigReader reader(config);
+  reader.read_file(path);
+  for (const std::string& text : overrides) reader.read_override(text);
+  try {
+    derive_run(config);
+    derive_data(config, with_data);
+    derive_model(config);
+    derive_batch(config);
+    check_system(config);
+    if (!needs_costs(config.checkpointing)) plan_of(config.checkpointing, shapes_of(StageChain(config.model)));
+  } catch (const InvalidSetting& error) {
+    throw at_setting(config, error);
+  }
+  for (const Setting& setting : config_schema()) config.origins.try_emplace(setting.key, Config::Origin{"default"});
+  return config;
+}
+
+ConfigError at_setting(const Config& config, const InvalidSetting& error) {
+  // A value that nobody wrote has no place of its own: its section has, or else the file.
+  std::string place = config.source;
+  const std::string from_user[] = {config.source, "command line"};
+  for (std::string key = error.key(); !key.empty();
+       key.resize(key.find('.') == std::string::npos ? 0 : key.rfind('.'))) {
+    const auto origin = config.origins.find(key);
+    if (origin == config.origins.end()) continue;
+    const bool is_written = std::any_of(std::begin(from_user), std::end(from_user), [&](const std::string& start) {
+      return origin->second.text.starts_with(start);
+    });
+    if (!is_written) continue;
+    place = origin->second.text;
+    break;
+  }
+  return ConfigError(fmt::format("{}{}{}: {}", place, place.empty() ? "" : " ", error.key(), error.what()));
+}
+
+TrainerSetting Config::trainer() const {
+  TrainerSetting setting;
+  setting.seed = run.seed;
+  setting.steps = run.steps;
+  setting.global_sequences = global_sequences;
+  setting.micro_sequences = micro_sequences;
+  setting.first_bucket_bytes = distributed.first_bucket_bytes;
+  setting.bucket_bytes = distributed.bucket_bytes;
+  setting.overlap = distributed.overlap;
+  setting.deadline_seconds = distributed.deadline_seconds;
+  setting.on_non_finite = on_non_finite;
+  setting.optimizer = optimizer;
+  return setting;
+}
+
+}  // namespace reprise

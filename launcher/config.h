@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "checkpointing/policies.h"
+#include "model/invalid_setting.h"
+#include "model/model_config.h"
+#include "training/trainer.h"
+
+namespace reprise {
+
+// The configuration cannot be used; the user can mend it. One line: "file:line key: expected …, got …; did you mean
+// …?". Exit code 78.
+class ConfigError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct RunSetting {
+  std::string name;       // the configuration file's name unless given
+  std::string directory;  // runs/<name> unless given
+  uint64_t seed = 1;
+  int64_t steps = 100;
+  bool overwrite = false;
+};
+
+// The values of the policies that need a cost table. Budgets: bytes, or a share of this host's memory.
+struct BudgetSetting {
+  std::string budget = "90%";    // policy budget
+  std::string knapsack = "90%";  // policy knapsack
+  int64_t greedy_bytes = 0;      // policy greedy: bytes to save
+};
+
+struct DistributedSetting {
+  std::string backend = "mpi";  // mpi threads
+  int threads_ranks = 1;        // backend threads: how many; key distributed.ranks
+  int64_t bucket_bytes = 25 << 20, first_bucket_bytes = 1 << 20;
+  bool overlap = true;
+  double deadline_seconds = 30;
+};
+
+struct MonitoringSetting {
+  int64_t every_steps = 10;
+  int64_t evaluate_every = 0;    // 0: at the end only
+  int64_t evaluate_windows = 0;  // at most so many windows an evaluation; 0: all
+  bool prometheus_enabled = true;
+  std::string prometheus_listen = "127.0.0.1:0";
+};
+
+// A run's configuration. The members' initial values are the defaults of the keys.
+struct Config {
+  RunSetting run;
+  ModelConfig model;  // resolved
+  std::string data_directory;
+  std::string tokenizer = "bytes";  // of the data
+  int64_t global_sequences = 8, micro_sequences = 4;
+  OptimizerSetting optimizer;
+  NonFinite on_non_finite = NonFinite::stop;
+  PolicySetting checkpointing;
+  BudgetSetting budget;
+  DistributedSetting distributed;
+  std::string compute = "fp32";
+  MonitoringSetting monitoring;
+
+  struct Origin {
+    std::string text;  // "default", "quickstart.yaml:7", "command line", "from the data", "derived"
+  };
+  std::string source;                     // the file
+  std::map<std::string, Origin> origins;  // of every key, and of the sections that the file has
+
+  TrainerSetting trainer() const;
+};
+
+// Reads file and overrides ("key.sub=value", the last one counts), checks every value, derives the derived. Throws
+// ConfigError. Touches no other file but DIRECTORY/dataset.json of the data (for the vocabulary), and that only when
+// `with_data`; a damaged one is a DataError.
+Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data = true);
+
+// Resolved; loads to the same Config. With origins every line ends in a comment that says where its value is from.
+std::string to_yaml(const Config& config, bool with_origins);
+
+// Puts the place of the key (or of its section) before the message, for settings found wrong after loading.
+ConfigError at_setting(const Config& config, const InvalidSetting& error);
+
+// What must be equal on all ranks, by key: everything but paths and addresses, which may differ from host to host.
+std::map<std::string, std::string> agreement_fields(const Config& config);
+
+// Every key with its default, what is legal and what it means; one a line.
+std::string settings_help();
+
+}  // namespace reprise

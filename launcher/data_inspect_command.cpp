@@ -1,0 +1,115 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+#include "training/dataset_info.h"
+#include "training/errors.h"
+#include "training/shard_file.h"
+#include "training/token_data.h"
+#include "training/tokenizer.h"
+
+namespace reprise {
+
+namespace {
+
+constexpr size_t kExcerptTokens = 240;
+
+struct Options {
+  std::string directory;
+  bool json = false;
+};
+
+struct ShardFacts {
+  std::string path;
+  int64_t tokens = 0;
+};
+
+struct SplitFacts {
+  std::string name;
+  std::vector<ShardFacts> shards;
+  int64_t tokens = 0;
+  std::string excerpt;
+};
+
+void require_legal_tokens(const ShardFile& shard, int64_t vocabulary) {
+  const auto tokens = shard.tokens();
+  const auto bad =
+      std::find_if(tokens.begin(), tokens.end(), [vocabulary](uint16_t token) { return token >= vocabulary; });
+  if (bad == tokens.end()) return;
+  throw DataError(fmt::format("{}: expected tokens below {}, got {} at token {}", shard.path(), vocabulary, *bad,
+                              bad - tokens.begin()));
+}
+
+std::string excerpt_of(const ShardFile& shard, const Tokenizer& tokenizer) {
+  const auto head = shard.tokens().first(std::min(kExcerptTokens, shard.tokens().size()));
+  return tokenizer.decode({head.begin(), head.end()});
+}
+
+// Reads every token of the split.
+SplitFacts inspect_split(const std::string& directory, const std::string& split, const DatasetInfo& info) {
+  const TokenShards whole(directory, split);  // checks the split as training would
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(info.tokenizer);
+  SplitFacts facts;
+  facts.name = split;
+  facts.tokens = whole.tokens();
+  for (const std::string& path : shard_paths(directory, split)) {
+    const ShardFile shard(path);
+    require_legal_tokens(shard, info.vocabulary);
+    if (facts.shards.empty()) facts.excerpt = excerpt_of(shard, *tokenizer);
+    facts.shards.push_back({path, static_cast<int64_t>(shard.tokens().size())});
+  }
+  return facts;
+}
+
+void print_table(const DatasetInfo& info, const std::vector<SplitFacts>& splits) {
+  fmt::print("tokenizer {}, vocabulary {}, {} documents; every token is below the vocabulary\n", info.tokenizer,
+             info.vocabulary, info.documents);
+  for (const SplitFacts& split : splits) {
+    fmt::print("\n{}: {} tokens in {} shards\n", split.name, split.tokens, split.shards.size());
+    for (const ShardFacts& shard : split.shards) fmt::print("  {:>14} tokens  {}\n", shard.tokens, shard.path);
+    fmt::print("  begins: {}\n",
+               nlohmann::json(split.excerpt).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }
+}
+
+nlohmann::ordered_json json_of(const DatasetInfo& info, const std::vector<SplitFacts>& splits) {
+  nlohmann::ordered_json json{
+      {"tokenizer", info.tokenizer}, {"vocabulary", info.vocabulary}, {"documents", info.documents}};
+  for (const SplitFacts& split : splits) {
+    nlohmann::ordered_json shards = nlohmann::ordered_json::array();
+    for (const ShardFacts& shard : split.shards) shards.push_back({{"path", shard.path}, {"tokens", shard.tokens}});
+    json[split.name] = {{"tokens", split.tokens}, {"shards", shards}, {"excerpt", split.excerpt}};
+  }
+  return json;
+}
+
+int inspect(const Options& options) {
+  const DatasetInfo info = read_dataset_info(options.directory);
+  std::vector<SplitFacts> splits;
+  for (const char* split : {"train", "validation"}) splits.push_back(inspect_split(options.directory, split, info));
+  print_table(info, splits);
+  if (options.json) {
+    fmt::print("{}\n", json_of(info, splits).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Command add_data_inspect(CLI::App& data) {
+  CLI::App* command = data.add_subcommand("inspect", "Counts, shards and the first text; checks every token");
+  const auto options = std::make_shared<Options>();
+  command->add_option("DIRECTORY", options->directory, "Folder of `reprise data prepare`")->required();
+  command->add_flag("--json", options->json, "One JSON document as the last line");
+  command->footer("Example:\n  reprise data inspect data/books --json");
+  return {command, [options] { return inspect(*options); }};
+}
+
+}  // namespace reprise

@@ -1,0 +1,125 @@
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "distributed/mpi_communicator.h"
+#include "launcher/build_facts.h"
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+#include "launcher/host_facts.h"
+#include "launcher/job.h"
+#include "monitoring/format.h"
+
+namespace reprise {
+
+namespace {
+
+// The best of three products of 1024 × 1024 matrices, after one to warm up.
+double gemm_flop_per_second() {
+  constexpr int64_t n = 1024;
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor a = torch::ones({n, n}), b = torch::ones({n, n});
+  torch::Tensor c = torch::mm(a, b);
+  double best_seconds = 1e9;
+  for (int i = 0; i < 3; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    torch::mm_out(c, a, b);
+    best_seconds =
+        std::min(best_seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return 2.0 * n * n * n / best_seconds;
+}
+
+std::string environment(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text ? text : "";
+}
+
+nlohmann::ordered_json examine() {
+  const HostFacts host = read_host_facts();
+  const Job job = job_from_environment();
+  const std::string mpi = mpi_library_version();
+  return {
+      {"reprise", {{"version", kVersion}, {"commit", kCommit}, {"build", kBuildType}, {"compiler", kCompiler}}},
+      {"host",
+       {{"name", host.host},
+        {"processor", host.processor},
+        {"usable_cores", host.usable_cores},
+        {"memory_bytes", host.memory_bytes},
+        {"cgroup_limit_bytes", host.cgroup_limit_bytes},
+        {"instructions",
+         {{"avx2", host.has_avx2},
+          {"avx512", host.has_avx512},
+          {"avx512_bf16", host.has_bf16},
+          {"amx_bf16", host.has_amx}}}}},
+      {"mpi",
+       {{"library", mpi.substr(0, mpi.find('\n'))},
+        {"launched", job.is_launched},
+        {"rank", job.rank},
+        {"ranks", job.ranks}}},
+      {"threads", {{"OMP_NUM_THREADS", environment("OMP_NUM_THREADS")}, {"libtorch", at::get_num_threads()}}},
+      {"libtorch", {{"version", kLibTorch}, {"MKL_CBWR", environment("MKL_CBWR")}}},
+      {"gemm_flop_per_second", gemm_flop_per_second()},
+  };
+}
+
+std::string or_else(const std::string& text, const char* otherwise) { return text.empty() ? otherwise : text; }
+
+void print_page(const nlohmann::ordered_json& facts) {
+  const auto line = [](const char* name, const std::string& value) { fmt::print("{:<14} {}\n", name, value); };
+  const auto& program = facts["reprise"];
+  const auto& host = facts["host"];
+  const auto& mpi = facts["mpi"];
+  const auto& threads = facts["threads"];
+  const auto text = [](const nlohmann::ordered_json& value) { return value.get<std::string>(); };
+  line("reprise", fmt::format("{} (commit {}, {}, {})", text(program["version"]), text(program["commit"]),
+                              text(program["build"]), text(program["compiler"])));
+  line("libtorch", text(facts["libtorch"]["version"]));
+  line("host", text(host["name"]));
+  line("processor", fmt::format("{}, {} usable cores", text(host["processor"]), host["usable_cores"].get<int>()));
+  std::string instructions;
+  for (const auto& [name, present] : host["instructions"].items()) {
+    if (present.get<bool>()) instructions += name + " ";
+  }
+  line("instructions", or_else(instructions, "none of avx2, avx512, bf16"));
+  const auto limit = host["cgroup_limit_bytes"].get<uint64_t>();
+  line("memory", fmt::format("{}, cgroup limit {}", format_bytes(host["memory_bytes"].get<uint64_t>()),
+                             limit == 0 ? "none" : format_bytes(limit)));
+  line("mpi", text(mpi["library"]));
+  line("ranks", mpi["launched"].get<bool>()
+                    ? fmt::format("rank {} of {}", mpi["rank"].get<int>(), mpi["ranks"].get<int>())
+                    : "not under mpirun or srun");
+  line("threads", fmt::format("{} a rank (OMP_NUM_THREADS {})", threads["libtorch"].get<int>(),
+                              or_else(text(threads["OMP_NUM_THREADS"]), "not set")));
+  line("matrix product",
+       fmt::format("{:.1f} GFLOP/s in fp32 (1024 × 1024)", facts["gemm_flop_per_second"].get<double>() / 1e9));
+}
+
+int doctor(bool as_json) {
+  const nlohmann::ordered_json facts = examine();
+  print_page(facts);
+  if (as_json) fmt::print("{}\n", facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  return kDone;
+}
+
+}  // namespace
+
+Command add_doctor(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("doctor", "What this machine and this build are: one page");
+  const auto as_json = std::make_shared<bool>(false);
+  command->add_flag("--json", *as_json, "One JSON document as the last line");
+  command->footer("Example:\n  reprise doctor --json");
+  return {command, [as_json] { return doctor(*as_json); }};
+}
+
+}  // namespace reprise

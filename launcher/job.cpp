@@ -1,0 +1,40 @@
+#include "launcher/job.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
+#include "launcher/units.h"
+
+namespace reprise {
+
+namespace {
+
+std::optional<int> integer_from(const char* variable) {
+  const char* text = std::getenv(variable);
+  const std::optional<int64_t> value = text ? parse_integer(text) : std::nullopt;
+  return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+}
+
+}  // namespace
+
+Job job_from_environment() {
+  // SLURM_NTASKS alone says nothing: a batch script sees it too, without being a rank.
+  if (const std::optional<int> rank = integer_from("OMPI_COMM_WORLD_RANK")) {
+    return {true, *rank, integer_from("OMPI_COMM_WORLD_SIZE").value_or(1)};
+  }
+  if (const std::optional<int> rank = integer_from("PMIX_RANK")) {
+    return {true, *rank, integer_from("SLURM_NTASKS").value_or(1)};
+  }
+  return {};
+}
+
+std::string refusal_of_root(const Job& job) {
+  const char* allowed = std::getenv("REPRISE_ALLOW_ROOT");
+  if (!job.is_launched || geteuid() != 0 || (allowed && std::string_view(allowed) == "1")) return {};
+  return "refuses to run ranks as root; set REPRISE_ALLOW_ROOT=1 to allow it";
+}
+
+}  // namespace reprise

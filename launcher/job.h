@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+namespace reprise {
+
+// What the environment says of the MPI job that started this process, before MPI itself is asked.
+struct Job {
+  bool is_launched = false;  // by mpirun or srun
+  int rank = 0;
+  int ranks = 1;
+};
+
+Job job_from_environment();
+
+// Why this process must not run, in one line; empty: it may. As root under a launcher only with REPRISE_ALLOW_ROOT=1.
+std::string refusal_of_root(const Job& job);
+
+}  // namespace reprise

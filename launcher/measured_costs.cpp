@@ -1,0 +1,176 @@
+#include "launcher/measured_costs.h"
+
+#define XXH_INLINE_ALL
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+
+#include "checkpointing/profiler.h"
+#include "distributed/agreement.h"
+#include "distributed/flat_layout.h"
+#include "launcher/build_facts.h"
+#include "launcher/host_facts.h"
+#include "launcher/measure.h"
+#include "launcher/setting.h"
+#include "training/durable_file.h"
+#include "training/errors.h"
+#include "training/flat_model.h"
+
+namespace reprise {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// The model with one layer: has every kind of stage that the whole one has.
+ModelConfig one_layer_of(const Config& config) {
+  ModelConfig model = config.model;
+  model.layers = 1;
+  return model;
+}
+
+FlatLayout layout_of(const StageChain& model) {
+  std::vector<FlatEntry> entries;
+  for (int i = 0; i < model.parameters().size(); ++i) {
+    entries.push_back({model.parameters()[i].numel(), model.parameters()[i].lowest_stage()});
+  }
+  return FlatLayout(std::move(entries));
+}
+
+double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
+  AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting);
+  return median_seconds(5, [&] { optimizer.step(setting.learning_rate, optimizer.check_and_clip()); });
+}
+
+CostTable measure_one_layer(const Config& config, double seconds) {
+  StageChain model(one_layer_of(config));
+  FlatModel flat(model, true);
+  model.parameters().initialize(config.run.seed);
+  CostTable costs = profile(model, {config.micro_sequences, config.model.context, config.run.seed, seconds});
+  costs.device = fmt::format("{}, {} threads", read_host_facts().processor, at::get_num_threads());
+  flat.gradients.zero_();
+  costs.optimizer_seconds = update_seconds(flat, config.optimizer);
+  return costs;
+}
+
+std::string kind_of(const std::string& stage_name) { return stage_name.substr(stage_name.rfind('.') + 1); }
+
+std::vector<StageCost> stages_of(const CostTable& one_layer, const StageChain& model) {
+  std::vector<StageCost> stages;
+  for (int s = 0; s < model.size(); ++s) {
+    const auto same_kind = [&](const StageCost& cost) { return kind_of(cost.name) == kind_of(model[s].name); };
+    StageCost cost = *std::find_if(one_layer.stages.begin(), one_layer.stages.end(), same_kind);
+    cost.name = model[s].name;
+    cost.layer = model[s].layer;
+    stages.push_back(std::move(cost));
+  }
+  return stages;
+}
+
+// From the one measured layer to the whole model.
+CostTable expand(CostTable costs, const Config& config, int ranks) {
+  const StageChain model(config.model), one_layer(one_layer_of(config));
+  const FlatLayout layout = layout_of(model);
+  const int64_t at_once = config.micro_sequences * ranks;
+  if (config.global_sequences % at_once != 0) {
+    throw wrong_value("batch.global_sequences",
+                      fmt::format("a multiple of micro_sequences × ranks = {} × {}", config.micro_sequences, ranks),
+                      std::to_string(config.global_sequences),
+                      std::to_string((config.global_sequences + at_once - 1) / at_once * at_once));
+  }
+  costs.stages = stages_of(costs, model);
+  costs.micro_sequences = config.micro_sequences;
+  costs.tokens = config.micro_sequences * config.model.context;
+  costs.micro_batches = config.global_sequences / at_once;
+  costs.optimizer_seconds *= static_cast<double>(layout.numel) / static_cast<double>(layout_of(one_layer).numel);
+  // Parameters, gradients and two moments; targets of this micro-batch and both tensors of the one read ahead.
+  constexpr int64_t kFlatTensors = 4, kTokenTensors = 3;
+  costs.base_bytes += kFlatTensors * layout.numel * static_cast<int64_t>(sizeof(float));
+  costs.base_bytes += kTokenTensors * costs.tokens * static_cast<int64_t>(sizeof(int64_t));
+  costs.buckets.clear();
+  for (const Bucket& bucket :
+       make_buckets(layout, config.distributed.first_bucket_bytes, config.distributed.bucket_bytes, sizeof(float))) {
+    costs.buckets.push_back(
+        {bucket.lowest_stage, bucket.highest_stage, (bucket.end - bucket.begin) * static_cast<int64_t>(sizeof(float))});
+  }
+  return costs;
+}
+
+// Everything that the measured figures depend on.
+fs::path cache_file(const Config& config) {
+  const ModelConfig& model = config.model;
+  const std::string facts = fmt::format(
+      "{} {} {} {} {} {} {} {} {} {} {} | {} {} | {} {} | {} {} {} {}", name_of(model.family), model.width, model.heads,
+      model.kv_heads, model.feed_forward, model.context, model.dropout > 0, model.vocabulary, model.tie_embeddings,
+      model.head_chunk_tokens, model.rope_theta, config.micro_sequences, config.compute, read_host_facts().processor,
+      at::get_num_threads(), kVersion, kCommit, kBuildType, kLibTorch);
+  const char* cache = std::getenv("REPRISE_CACHE");
+  const char* home = std::getenv("HOME");
+  const fs::path root = cache ? fs::path(cache) : fs::path(home ? home : ".") / ".cache" / "reprise";
+  return root / "costs" / fmt::format("{:016x}.json", XXH3_64bits(facts.data(), facts.size()));
+}
+
+}  // namespace
+
+CostTable measure_costs(const Config& config, int ranks, double seconds) {
+  return expand(measure_one_layer(config, seconds), config, ranks);
+}
+
+CostTable cached_costs(const Config& config, int ranks) {
+  const fs::path file = cache_file(config);
+  try {
+    return expand(read_costs(file.string()), config, ranks);
+  } catch (const CostTableError&) {
+    // Not there yet, or damaged: measured anew below.
+  }
+  const CostTable costs = measure_one_layer(config, 4);
+  std::error_code error;
+  fs::create_directories(file.parent_path(), error);
+  try {
+    write_durably(file.string(), format_costs(costs));
+  } catch (const StorageError&) {
+    // A cache that cannot be written costs time at the next call, nothing else.
+  }
+  return expand(costs, config, ranks);
+}
+
+WireModel fit_wire(Communicator& communicator) {
+  const auto slowest_sum = [&](int64_t bytes) {
+    torch::Tensor flat = torch::zeros({bytes / static_cast<int64_t>(sizeof(float))});
+    const double seconds = median_seconds(5, [&] { communicator.start_sum(flat)->wait(); });
+    double slowest = 0;
+    for (const auto& figures : gather_figures(communicator, {seconds})) slowest = std::max(slowest, figures[0]);
+    return slowest;
+  };
+  constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;
+  const double short_seconds = slowest_sum(kShortBytes);
+  // Long enough to outweigh the latency, short enough that six sums take half a second on a slow wire.
+  const double in_time = 0.08 / short_seconds * kShortBytes;
+  const int64_t long_bytes =
+      std::clamp(static_cast<int64_t>(in_time) / 4096 * 4096, int64_t{4} * kShortBytes, kLongestBytes);
+  const double long_seconds = slowest_sum(long_bytes);
+  const double per_byte =
+      std::max(1e-13, (long_seconds - short_seconds) / static_cast<double>(long_bytes - kShortBytes));
+  return {std::max(0.0, short_seconds - per_byte * kShortBytes), 1 / per_byte};
+}
+
+void take_slowest(Communicator& communicator, CostTable& costs) {
+  std::vector<double*> times = {&costs.optimizer_seconds};
+  for (StageCost& stage : costs.stages) {
+    times.push_back(&stage.forward_seconds);
+    times.push_back(&stage.backward_seconds);
+    for (SaveCost& save : stage.saves) times.push_back(&save.extra_seconds);
+  }
+  std::vector<double> own;
+  for (const double* time : times) own.push_back(*time);
+  for (const auto& figures : gather_figures(communicator, own)) {
+    for (size_t i = 0; i < times.size(); ++i) *times[i] = std::max(*times[i], figures[i]);
+  }
+}
+
+}  // namespace reprise

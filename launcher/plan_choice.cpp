@@ -1,0 +1,57 @@
+#include "launcher/plan_choice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "checkpointing/memory_meter.h"
+#include "launcher/host_facts.h"
+#include "launcher/units.h"
+#include "monitoring/format.h"
+
+namespace reprise {
+
+bool needs_costs(const PolicySetting& setting) {
+  return setting.policy == "budget" || setting.policy == "knapsack" || setting.policy == "greedy";
+}
+
+int64_t budget_bytes(const std::string& budget, int local_ranks) {
+  if (const auto bytes = parse_bytes(budget)) return *bytes;
+  const HostFacts host = read_host_facts();
+  const uint64_t whole =
+      host.cgroup_limit_bytes == 0 ? host.memory_bytes : std::min(host.cgroup_limit_bytes, host.memory_bytes);
+  const uint64_t tensors = MemoryMeter::current_bytes();
+  const double beside_tensors = static_cast<double>(host.resident_bytes) - static_cast<double>(tensors);
+  const double own = static_cast<double>(whole) / local_ranks - std::max(0.0, beside_tensors);
+  return static_cast<int64_t>(std::max(0.0, parse_percent(budget).value() * own));
+}
+
+PlannedStep choose_plan(const Config& config, const CostTable& costs, int local_ranks) {
+  const std::string& policy = config.checkpointing.policy;
+  if (policy == "budget") return fastest_plan(costs, budget_bytes(config.budget.budget, local_ranks));
+  if (policy == "knapsack") return knapsack_plan(costs, budget_bytes(config.budget.knapsack, local_ranks));
+  PlannedStep step;
+  step.plan = policy == "greedy" ? greedy_plan(costs, config.budget.greedy_bytes)
+                                 : plan_of(config.checkpointing, shapes_of(costs));
+  step.predicted = predict(costs, step.plan);
+  return step;
+}
+
+std::string what_would_fit(const DoesNotFit& failure, const CostTable& costs, int64_t budget_bytes) {
+  const auto text = [](int64_t bytes) { return format_bytes(static_cast<uint64_t>(std::max<int64_t>(0, bytes))); };
+  const int64_t smallest = failure.smallest().predicted.peak_bytes;
+  std::string sentence = fmt::format(
+      "no plan fits {}: the smallest peak possible is {} ({}), of which {} hold "
+      "parameters, gradients and moments whatever the plan",
+      text(budget_bytes), text(smallest), strip_of(failure.smallest().plan), text(costs.base_bytes));
+  // Bytes beside the base grow in proportion to the sequences of a micro-batch.
+  const double per_sequence =
+      static_cast<double>(smallest - costs.base_bytes) / static_cast<double>(costs.micro_sequences);
+  const auto fitting = static_cast<int64_t>(static_cast<double>(budget_bytes - costs.base_bytes) / per_sequence);
+  if (budget_bytes > costs.base_bytes && fitting >= 1) {
+    sentence += fmt::format("; batch.micro_sequences: {} would fit", std::min(fitting, costs.micro_sequences - 1));
+  }
+  return sentence;
+}
+
+}  // namespace reprise

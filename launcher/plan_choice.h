@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "checkpointing/planner.h"
+#include "launcher/config.h"
+
+namespace reprise {
+
+// Whether the policy asks for a cost table; plan_of() does all others.
+bool needs_costs(const PolicySetting& setting);
+
+// The bytes of a budget such as "3GiB" or "90%": of (the cgroup's limit or the machine's memory) ÷ ranks on this host,
+// less what this process holds beside tensors.
+int64_t budget_bytes(const std::string& budget, int local_ranks);
+
+// The plan of the configuration's policy, whichever it is. Throws DoesNotFit, and InvalidSetting for what the chain
+// does not allow.
+PlannedStep choose_plan(const Config& config, const CostTable& costs, int local_ranks);
+
+// One sentence on the failure: the smallest peak possible, the plan that has it, and the micro-batch that would fit.
+std::string what_would_fit(const DoesNotFit& failure, const CostTable& costs, int64_t budget_bytes);
+
+}  // namespace reprise

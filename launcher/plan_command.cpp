@@ -1,0 +1,207 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launcher/commands.h"
+#include "launcher/config_reader.h"
+#include "launcher/exit_codes.h"
+#include "launcher/measured_costs.h"
+#include "launcher/plan_choice.h"
+#include "launcher/plan_compare.h"
+#include "launcher/plan_drawings.h"
+#include "launcher/plan_page.h"
+#include "launcher/units.h"
+#include "monitoring/format.h"
+#include "training/durable_file.h"
+
+namespace reprise {
+
+namespace {
+
+struct Options {
+  std::vector<std::string> words;  // CONFIG, then settings; either may be absent
+  std::string costs, memory, wire, policy, timeline, plot = "frontier.svg";
+  int ranks = 1;
+  bool json = false, frontier = false, compare = false;
+
+  bool has_config() const { return !words.empty() && words[0].find('=') == std::string::npos; }
+};
+
+// "every:2" as the settings that a file would hold.
+std::vector<std::string> settings_of(const std::string& policy) {
+  if (policy.empty()) return {};
+  const size_t colon = policy.find(':');
+  const std::string name = policy.substr(0, colon);
+  std::vector<std::string> settings = {"checkpointing.policy=" + name};
+  if (colon != std::string::npos) settings.push_back("checkpointing." + name + "=" + policy.substr(colon + 1));
+  return settings;
+}
+
+Config read_config(const Options& options) {
+  std::vector<std::string> settings(options.words.begin() + (options.has_config() ? 1 : 0), options.words.end());
+  for (const std::string& setting : settings_of(options.policy)) settings.push_back(setting);
+  if (options.has_config()) return load_config(options.words[0], settings);
+  Config config;
+  ConfigReader reader(config);
+  for (const std::string& setting : settings) reader.read_override(setting);
+  return config;
+}
+
+void check_usage(const Options& options) {
+  if (!options.has_config() && options.costs.empty())
+    throw UsageError("plan: expected CONFIG or --costs FILE, got neither");
+  if (options.ranks < 1) throw UsageError(fmt::format("--ranks: expected at least 1, got {}", options.ranks));
+  if (options.ranks > 1 && !options.costs.empty())
+    throw UsageError("--ranks: a cost table has its own; leave it out with --costs");
+}
+
+// "50us,125MB": seconds a message and bytes a second.
+WireModel parse_wire(const std::string& text) {
+  const size_t comma = text.find(',');
+  const auto latency = parse_seconds(text.substr(0, comma));
+  const auto bandwidth = comma == std::string::npos ? std::nullopt : parse_bytes(text.substr(comma + 1));
+  if (!latency || !bandwidth || *bandwidth < 1) {
+    throw UsageError(fmt::format("--wire: expected latency,bytes per second such as 50us,125MB, got {}", text));
+  }
+  return {*latency, static_cast<double>(*bandwidth)};
+}
+
+CostTable read_or_measure(const Options& options, const Config& config) {
+  CostTable costs;
+  if (!options.costs.empty()) {
+    costs = read_costs(options.costs);
+  } else {
+    fmt::print(stderr, "costs of this machine: measured once, some seconds, and kept\n");
+    costs = cached_costs(config, options.ranks);
+  }
+  if (options.wire == "none")
+    costs.wire.reset();
+  else if (!options.wire.empty())
+    costs.wire = parse_wire(options.wire);
+  return costs;
+}
+
+int64_t parse_memory(const std::string& text, int ranks) {
+  if (!parse_bytes(text) && !parse_percent(text)) {
+    throw UsageError(fmt::format("--memory: expected bytes such as 3GiB, or a share such as 90%, got {}", text));
+  }
+  return budget_bytes(text, ranks);
+}
+
+nlohmann::ordered_json json_of(const std::vector<PolicyRow>& rows) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const PolicyRow& row : rows) {
+    nlohmann::ordered_json entry{{"policy", row.policy}, {"fits", row.fits}};
+    if (row.predicted) {
+      entry["step_seconds"] = row.predicted->step_seconds;
+      entry["peak_bytes"] = row.predicted->peak_bytes;
+      entry["exposed_seconds"] = row.predicted->exposed_seconds;
+    }
+    list.push_back(entry);
+  }
+  return list;
+}
+
+nlohmann::ordered_json json_of(const std::vector<FrontierPoint>& points) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const FrontierPoint& point : points) {
+    list.push_back({{"peak_bytes", point.peak_bytes}, {"step_seconds", point.step_seconds}});
+  }
+  return list;
+}
+
+std::string frontier_page(const std::vector<FrontierPoint>& points) {
+  constexpr size_t kMostLines = 24;  // spread evenly over all points, both ends shown
+  std::string page = fmt::format("frontier: {} points\n  {:>11} {:>11}\n", points.size(), "peak", "step");
+  const size_t lines = std::min(kMostLines, points.size());
+  for (size_t line = 0; line < lines; ++line) {
+    const FrontierPoint& point = points[lines == 1 ? 0 : line * (points.size() - 1) / (lines - 1)];
+    page += fmt::format("  {:>11} {:>11}\n", format_bytes(static_cast<uint64_t>(point.peak_bytes)),
+                        format_seconds(point.step_seconds));
+  }
+  return page;
+}
+
+void report(const Options& options, const CostTable& costs, const PlannedStep& step, std::optional<int64_t> budget) {
+  nlohmann::ordered_json json = plan_json(step);
+  fmt::print("{}", plan_page(costs, step));
+  const int64_t equal_budget = budget.value_or(step.predicted.peak_bytes);
+  const std::vector<PolicyRow> rows =
+      options.compare || options.frontier ? compare_policies(costs, equal_budget) : std::vector<PolicyRow>{};
+  if (options.compare) {
+    fmt::print("\n{}", compare_page(rows, equal_budget));
+    json["policies"] = json_of(rows);
+  }
+  if (options.frontier) {
+    const std::vector<FrontierPoint> points = frontier(costs);
+    fmt::print("\n{}", frontier_page(points));
+    write_durably(options.plot, draw_frontier(points, rows));
+    fmt::print("  plot: {}\n", options.plot);
+    json["frontier"] = json_of(points);
+  }
+  if (!options.timeline.empty()) {
+    write_durably(options.timeline, draw_timeline(costs, step, budget.value_or(0)));
+    fmt::print("timeline: {}\n", options.timeline);
+  }
+  if (options.json) fmt::print("{}\n", json.dump());
+}
+
+int plan(const Options& options) {
+  check_usage(options);
+  const Config config = read_config(options);
+  CostTable costs;
+  std::optional<int64_t> budget;
+  try {
+    costs = read_or_measure(options, config);
+    if (!options.memory.empty()) budget = parse_memory(options.memory, options.ranks);
+    const bool by_budget = budget && options.policy.empty();
+    report(options, costs, by_budget ? fastest_plan(costs, *budget) : choose_plan(config, costs, options.ranks),
+           budget);
+  } catch (const InvalidSetting& error) {
+    throw at_setting(config, error);
+  } catch (const DoesNotFit& failure) {
+    const int64_t wanted = budget.value_or(budget_bytes(config.budget.budget, options.ranks));
+    const std::string message = what_would_fit(failure, costs, wanted);
+    if (options.json) {
+      const nlohmann::ordered_json json{{"error", message},
+                                        {"smallest_peak_bytes", failure.smallest().predicted.peak_bytes}};
+      fmt::print("{}\n", json.dump());
+    }
+    fmt::print(stderr, "reprise: {}\n", message);
+    return kDoesNotFit;
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Command add_plan(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("plan", "What is kept and what is recomputed, and what that costs");
+  const auto options = std::make_shared<Options>();
+  command
+      ->add_option("CONFIG", options->words,
+                   "Configuration (YAML), then settings key.sub=value; not needed with --costs")
+      ->type_name("[CONFIG] [KEY=VALUE ...]");
+  command->add_option("--policy", options->policy, "Instead of the configuration's: NAME or NAME:VALUE");
+  command->add_option("--memory", options->memory,
+                      "Budget: the fastest plan whose peak fits; 3GiB, or 90% of this host");
+  command->add_option("--costs", options->costs, "Cost table of `reprise profile`; default: measured here");
+  command->add_option("--wire", options->wire, "latency,bytes per second such as 50us,125MB; none: as if it were free");
+  command->add_option("--ranks", options->ranks, "How many share the global batch")->capture_default_str();
+  command->add_flag("--compare", options->compare, "All policies at an equal budget");
+  command->add_flag("--frontier", options->frontier, "The fastest step at every peak, printed and plotted");
+  command->add_option("--plot", options->plot, "SVG of --frontier")->capture_default_str();
+  command->add_option("--timeline", options->timeline, "SVG of one step: compute, wire and memory");
+  command->add_flag("--json", options->json, "One JSON document as the last line");
+  command->footer(
+      "Example:\n  reprise plan configs/quickstart.yaml --policy every:2\n"
+      "  reprise plan --costs costs.json --memory 3GiB --compare --timeline step.svg");
+  return {command, [options] { return plan(*options); }};
+}
+
+}  // namespace reprise

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "checkpointing/planner.h"
+#include "launcher/plan_compare.h"
+
+namespace reprise {
+
+// SVG: what one step does on the compute and the wire lane over the memory it holds, with the budget line (0: none).
+std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes);
+
+// SVG: the fastest step at every peak, and the named policies as points.
+std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std::vector<PolicyRow>& policies);
+
+}  // namespace reprise

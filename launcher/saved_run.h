@@ -1,0 +1,25 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "launcher/config.h"
+#include "model/stage_chain.h"
+#include "training/flat_model.h"
+
+namespace reprise {
+
+// A trained model read back from a run: its configuration, its weights in one flat tensor, and the model bound to them.
+struct SavedRun {
+  Config config;
+  std::string tokenizer;
+  std::unique_ptr<FlatModel> weights;
+  std::unique_ptr<StageChain> model;  // ends before its weights
+};
+
+// `path`: a run directory (config.yaml and final/model.safetensors) or a folder with model.safetensors whose
+// config.yaml lies beside it or one level up. Throws DataError when a part is missing or does not belong to this model;
+// ConfigError when config.yaml is wrong.
+SavedRun load_run(const std::string& path);
+
+}  // namespace reprise

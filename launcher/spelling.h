@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace reprise {
+
+// The fewest insertions, deletions, replacements and exchanges of neighbouring characters that turn one text into the
+// other, no place edited twice ("optimal string alignment").
+int edit_distance(std::string_view a, std::string_view b);
+
+// The candidate that `text` most likely means: at most a third of its characters are wrong. Empty when none is that
+// close. The first of equally close ones.
+std::string nearest_spelling(std::string_view text, const std::vector<std::string>& candidates);
+
+// The same for dotted keys; a right name in the wrong section is found too.
+std::string nearest_key(std::string_view key, const std::vector<std::string>& keys);
+
+// "; did you mean …?" or nothing.
+std::string did_you_mean(const std::string& suggestion);
+
+}  // namespace reprise

@@ -1,0 +1,268 @@
+#include "launcher/train_run.h"
+
+#define XXH_INLINE_ALL
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "distributed/agreement.h"
+#include "distributed/mpi_communicator.h"
+#include "distributed/threads_communicator.h"
+#include "launcher/build_facts.h"
+#include "launcher/exit_codes.h"
+#include "launcher/loss_plot.h"
+#include "launcher/measured_costs.h"
+#include "launcher/plan_choice.h"
+#include "launcher/run_directory.h"
+#include "launcher/together.h"
+#include "monitoring/console.h"
+#include "monitoring/json_lines.h"
+#include "monitoring/prometheus_exporter.h"
+
+namespace reprise {
+
+namespace {
+
+constexpr double kStartPatience = 10;  // the start may take so many deadlines
+
+using Sinks = std::vector<std::unique_ptr<Sink>>;
+
+std::string hash_of(const void* bytes, size_t count) { return fmt::format("{:016x}", XXH3_64bits(bytes, count)); }
+
+// Counts and a few windows spread over the split: other data of the same size is told apart without reading all of it.
+std::string describe_data(const TokenShards& shards, const ModelConfig& model) {
+  constexpr int64_t kSamples = 16;
+  const int64_t windows = shards.some_windows(model.context + 1);
+  std::vector<int64_t> tokens(static_cast<size_t>(kSamples * (model.context + 1)));
+  for (int64_t i = 0; i < kSamples; ++i) {
+    shards.read_window(i * windows / kSamples, model.context + 1, model.vocabulary,
+                       tokens.data() + i * (model.context + 1));
+  }
+  return fmt::format("{} tokens, sample {}", shards.tokens(), hash_of(tokens.data(), tokens.size() * sizeof(int64_t)));
+}
+
+std::string describe_parameters(const StageChain& model) {
+  std::string text;
+  for (int i = 0; i < model.parameters().size(); ++i) {
+    const Parameter& parameter = model.parameters()[i];
+    text +=
+        fmt::format("{} {} {}\n", parameter.name, fmt::join(parameter.shape, "x"), fmt::join(parameter.stages, ","));
+  }
+  return hash_of(text.data(), text.size());
+}
+
+std::string describe_buckets(const std::vector<Bucket>& buckets) {
+  std::string text;
+  for (const Bucket& bucket : buckets) text += fmt::format("{} {} {}\n", bucket.begin, bucket.end, bucket.lowest_stage);
+  return fmt::format("{} buckets, {}", buckets.size(), hash_of(text.data(), text.size()));
+}
+
+std::string describe(const ModelConfig& model) {
+  return fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(model.family), model.layers, model.width,
+                     model.heads, model.context);
+}
+
+// A fixed port is the first local rank's; the others follow it. Port 0 means any free one on every rank.
+std::string exporter_address(const std::string& listen, int local_rank) {
+  const size_t colon = listen.rfind(':');
+  const int port = std::stoi(listen.substr(colon + 1));
+  return fmt::format("{}:{}", listen.substr(0, colon), port == 0 ? 0 : port + local_rank);
+}
+
+// 6·N for the parameters that take part in matrix products and 6·L·C·T for causal attention; recomputation is not
+// counted.
+double flops_per_token(const StageChain& model) {
+  const ModelConfig& config = model.config();
+  return 6.0 * static_cast<double>(model.parameters().count()) +
+         6.0 * static_cast<double>(config.layers * config.width * config.context);
+}
+
+// One rank of a run: built in order, destroyed in reverse.
+class RankRun {
+ public:
+  // Costs that were measured before the ranks started, or none: then every rank measures, and the slowest one counts.
+  RankRun(Config config, std::optional<CostTable> costs, Communicator& communicator)
+      : config_(std::move(config)), communicator_(communicator), costs_(std::move(costs)), model_(config_.model) {
+    communicator_.set_wait_limit(kStartPatience * config_.distributed.deadline_seconds, "start");
+  }
+
+  void run() {
+    prepare();
+    announce();
+    if (config_.monitoring.evaluate_every > 0) evaluate();
+    const auto started = std::chrono::steady_clock::now();
+    while (trainer_->steps_done() < config_.run.steps) {
+      StepReport report = trainer_->step();
+      report.planned_peak_bytes = end_.planned_peak_bytes;
+      report.planned_step_seconds = end_.planned_step_seconds;
+      note(report);
+      for (auto& sink : sinks_) sink->step(report);
+      trainer_->require_finite(report);
+      const bool last = report.step == config_.run.steps;
+      if (!last && config_.monitoring.evaluate_every > 0 && report.step % config_.monitoring.evaluate_every == 0)
+        evaluate();
+    }
+    end_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    evaluate();
+    finish();
+  }
+
+ private:
+  // Everything that can be refused is refused here, before the first step and with nothing but the run directory made.
+  void prepare() {
+    std::map<std::string, std::string> facts = agreement_fields(config_);
+    facts["build"] = fmt::format("{} {} {} LibTorch {}", kVersion, kCommit, kBuildType, kLibTorch);
+    facts["parameter table"] = describe_parameters(model_);
+    together(communicator_, [&] {
+      training_.emplace(config_.data_directory, "train");
+      validation_.emplace(config_.data_directory, "validation");
+      facts["training data"] = describe_data(*training_, config_.model);
+      facts["validation data"] = describe_data(*validation_, config_.model);
+    });
+    require_agreement(communicator_, facts);
+    together(communicator_, [&] {
+      check_batch();
+      if (communicator_.rank() == 0) directory_.emplace(config_);
+    });
+    choose();
+    flat_.emplace(model_, true);
+    model_.parameters().initialize(config_.run.seed);
+    together(communicator_,
+             [&] { trainer_.emplace(model_, *flat_, chosen_.plan, communicator_, *training_, config_.trainer()); });
+    require_agreement(communicator_,
+                      {{"bucket layout", describe_buckets(trainer_->buckets())}, {"plan", strip_of(chosen_.plan)}});
+    together(communicator_, [&] { open_sinks(); });
+  }
+
+  // The plan and its prediction, from figures that are equal on every rank.
+  void choose() {
+    together(communicator_, [&] {
+      if (!costs_) costs_ = cached_costs(config_, communicator_.size());
+      if (config_.checkpointing.policy == "budget") {
+        config_.budget.budget = std::to_string(budget_bytes(config_.budget.budget, communicator_.local_size()));
+      }
+    });
+    take_slowest(communicator_, *costs_);
+    if (communicator_.size() > 1) costs_->wire = fit_wire(communicator_);
+    config_.budget.budget = smallest_budget();
+    together(communicator_, [&] {
+      try {
+        chosen_ = choose_plan(config_, *costs_, communicator_.local_size());
+      } catch (const DoesNotFit& failure) {
+        throw SharedFailure(kDoesNotFit, what_would_fit(failure, *costs_, std::stoll(config_.budget.budget)));
+      }
+    });
+  }
+
+  std::string smallest_budget() {
+    if (config_.checkpointing.policy != "budget") return config_.budget.budget;
+    const std::vector<std::string> budgets = gather_texts(communicator_, config_.budget.budget);
+    const auto is_smaller = [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); };
+    return *std::min_element(budgets.begin(), budgets.end(), is_smaller);
+  }
+
+  void check_batch() const {
+    const int64_t at_once = config_.micro_sequences * communicator_.size();
+    if (config_.global_sequences % at_once == 0) return;
+    const int64_t nearest = std::max<int64_t>(1, (config_.global_sequences + at_once / 2) / at_once) * at_once;
+    throw ConfigError(fmt::format(
+        "batch.global_sequences: expected a multiple of micro_sequences × ranks = {} × {}, got {}; nearest: {}",
+        config_.micro_sequences, communicator_.size(), config_.global_sequences, nearest));
+  }
+
+  void open_sinks() {
+    if (communicator_.rank() == 0) {
+      directory_->write_plan(chosen_.plan);
+      sinks_.push_back(make_console(stdout, config_.monitoring.every_steps));
+      sinks_.push_back(make_json_lines(directory_->metrics()));
+      sinks_.push_back(make_loss_plot(directory_->loss_plot()));
+    }
+    if (!config_.monitoring.prometheus_enabled) return;
+    PrometheusExporter exporter =
+        make_prometheus_exporter(exporter_address(config_.monitoring.prometheus_listen, communicator_.local_rank()),
+                                 config_.run.name, communicator_.rank());
+    if (!exporter.warning.empty()) {
+      fmt::print(stderr, "reprise: {}: {}\n", communicator_.describe(communicator_.rank()), exporter.warning);
+    }
+    if (exporter.sink) sinks_.push_back(std::move(exporter.sink));
+  }
+
+  void announce() {
+    RunStart start{.run = config_.run.name,
+                   .model = describe(config_.model),
+                   .plan = strip_of(chosen_.plan),
+                   .plan_origin = chosen_.plan.origin};
+    start.planned_peak_bytes = end_.planned_peak_bytes = static_cast<uint64_t>(chosen_.predicted.peak_bytes);
+    start.planned_step_seconds = end_.planned_step_seconds = chosen_.predicted.step_seconds;
+    start.ranks = communicator_.size();
+    start.parameters = model_.parameters().count();
+    start.steps = config_.run.steps;
+    start.global_sequences = config_.global_sequences;
+    start.micro_sequences = config_.micro_sequences;
+    start.context = config_.model.context;
+    start.flops_per_token = flops_per_token(model_);
+    for (auto& sink : sinks_) sink->start(start);
+  }
+
+  void evaluate() {
+    const EvaluationReport report = trainer_->evaluate(*validation_, config_.monitoring.evaluate_windows);
+    for (auto& sink : sinks_) sink->evaluation(report);
+  }
+
+  void note(const StepReport& report) {
+    end_.steps = report.step;
+    end_.tokens += report.tokens;
+    end_.skipped_steps += report.skipped ? 1 : 0;
+    end_.peak_bytes_max = std::max(end_.peak_bytes_max, report.peak_bytes_max);
+    step_seconds_.push_back(report.step_seconds);
+  }
+
+  void finish() {
+    trainer_->expect_long_wait("save");
+    together(communicator_, [&] {
+      if (communicator_.rank() == 0) directory_->write_weights(model_, config_.tokenizer);
+    });
+    end_.weights_xxh3 = weights_hash(model_);
+    if (!step_seconds_.empty()) {
+      const auto middle = step_seconds_.begin() + static_cast<std::ptrdiff_t>(step_seconds_.size() / 2);
+      std::nth_element(step_seconds_.begin(), middle, step_seconds_.end());
+      end_.median_step_seconds = *middle;
+    }
+    for (auto& sink : sinks_) sink->end(end_);
+    communicator_.barrier();
+  }
+
+  Config config_;
+  Communicator& communicator_;
+  std::optional<CostTable> costs_;
+  PlannedStep chosen_;
+  StageChain model_;
+  std::optional<FlatModel> flat_;
+  std::optional<TokenShards> training_, validation_;
+  std::optional<Trainer> trainer_;
+  std::optional<RunDirectory> directory_;  // rank 0 only
+  Sinks sinks_;
+  RunEnd end_;
+  std::vector<double> step_seconds_;
+};
+
+}  // namespace
+
+void train(const Config& config) {
+  if (config.distributed.backend == "threads") {
+    // The memory meter is process-wide: measure while there is one thread.
+    const int ranks = config.distributed.threads_ranks;
+    const CostTable costs = cached_costs(config, ranks);
+    run_as_threads(ranks, [&](Communicator& communicator) { RankRun(config, costs, communicator).run(); });
+    return;
+  }
+  const std::unique_ptr<Communicator> communicator = make_mpi_communicator();
+  RankRun(config, std::nullopt, *communicator).run();
+}
+
+}  // namespace reprise

@@ -1,0 +1,44 @@
+#include "model/norm.h"
+
+#include <array>
+
+namespace reprise {
+namespace {
+
+Normed rms_forward(const torch::Tensor& x, const torch::Tensor& weight, double epsilon) {
+  const double width = static_cast<double>(x.size(-1));
+  torch::Tensor root = at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true);  // (B, T, 1), √Σx²
+  torch::Tensor reciprocal = root.square_().div_(width).add_(epsilon).rsqrt_();
+  return {at::mul(x, reciprocal).mul_(weight), {}, reciprocal};
+}
+
+// With r = 1/√(mean(x²) + ε) and y = w ∘ x·r:  dw = Σ dy ∘ x·r  and  dx = w ∘ dy·r − x·r²·mean(w ∘ dy ∘ x·r).
+torch::Tensor rms_backward(const torch::Tensor& grad, const torch::Tensor& x, const torch::Tensor& reciprocal,
+                           const Parameter& weight) {
+  torch::Tensor product = at::mul(grad, x).mul_(reciprocal);  // (B, T, C)
+  weight.grad().add_(product.sum(at::IntArrayRef{0, 1}));
+  torch::Tensor factor = product.matmul(weight.value).unsqueeze(-1);  // (B, T, 1)
+  product.reset();
+  factor.mul_(reciprocal).mul_(reciprocal).div_(static_cast<double>(x.size(-1)));
+  return at::mul(grad, weight.value).mul_(reciprocal).addcmul_(x, factor, -1);
+}
+
+}  // namespace
+
+Normed Norm::forward(const torch::Tensor& x) const {
+  if (!bias) return rms_forward(x, weight->value, epsilon);
+  auto [output, mean, reciprocal] = at::native_layer_norm(x, {x.size(-1)}, weight->value, bias->value, epsilon);
+  return {output, mean, reciprocal};
+}
+
+torch::Tensor Norm::backward(const torch::Tensor& grad, const torch::Tensor& x, const Normed& normed) const {
+  if (!bias) return rms_backward(grad, x, normed.reciprocal, *weight);
+  auto [grad_x, grad_weight, grad_bias] =
+      at::native_layer_norm_backward(grad, x, {x.size(-1)}, normed.mean, normed.reciprocal, weight->value, bias->value,
+                                     std::array<bool, 3>{true, true, true});
+  weight->grad().add_(grad_weight);
+  bias->grad().add_(grad_bias);
+  return grad_x;
+}
+
+}  // namespace reprise

@@ -1,0 +1,83 @@
+#include "model/parameter.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
+
+#include <numeric>
+#include <stdexcept>
+
+#include "model/philox.h"
+
+namespace reprise {
+namespace {
+
+// FNV-1a over the name, then mixed with the seed. A CPU generator looks at 32 bits of its seed only.
+uint32_t generator_seed(uint64_t seed, const std::string& name) {
+  uint64_t hash = 0xCBF29CE484222325;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return static_cast<uint32_t>(mix64(mix64(seed) ^ hash) >> 32);
+}
+
+// Draws on the CPU whatever the parameter's device, so that every device starts from the same values.
+void fill(const Parameter& parameter, torch::Tensor live, uint64_t seed) {
+  switch (parameter.initializer) {
+    case Initializer::zeros:
+      live.zero_();
+      return;
+    case Initializer::ones:
+      live.fill_(1);
+      return;
+    case Initializer::normal:
+      at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(generator_seed(seed, parameter.name));
+      live.copy_(
+          at::empty(live.sizes(), live.options().device(torch::kCPU)).normal_(0, parameter.deviation, generator));
+      return;
+  }
+}
+
+}  // namespace
+
+int64_t Parameter::numel() const {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+Parameter* ParameterTable::add(Parameter parameter) {
+  entries_.push_back(std::make_unique<Parameter>(std::move(parameter)));
+  return entries_.back().get();
+}
+
+int64_t ParameterTable::count() const {
+  int64_t total = 0;
+  for (const auto& entry : entries_) {
+    total += entry->live_rows < 0 ? entry->numel() : entry->numel() / entry->shape[0] * entry->live_rows;
+  }
+  return total;
+}
+
+void ParameterTable::bind(const std::vector<torch::Tensor>& values, const std::vector<torch::Tensor>& gradients) {
+  if (values.size() != entries_.size() || gradients.size() != entries_.size()) {
+    throw std::invalid_argument("bind: one value and one gradient for each of " + std::to_string(size()) +
+                                " parameters are needed");
+  }
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    Parameter& parameter = *entries_[i];
+    parameter.value = values[i].view(parameter.shape).detach();
+    if (!gradients[i].defined()) continue;
+    parameter.value.set_requires_grad(true);
+    parameter.value.mutable_grad() = gradients[i].view(parameter.shape).detach();
+  }
+}
+
+void ParameterTable::initialize(uint64_t seed) const {
+  const torch::NoGradGuard no_graph;
+  for (const auto& entry : entries_) {
+    if (entry->live_rows < 0) {
+      fill(*entry, entry->value, seed);
+      continue;
+    }
+    fill(*entry, entry->value.narrow(0, 0, entry->live_rows), seed);
+    entry->value.narrow(0, entry->live_rows, entry->shape[0] - entry->live_rows).zero_();
+  }
+}
+
+}  // namespace reprise

@@ -1,0 +1,46 @@
+#include "model/philox_kernel.h"
+
+#include <algorithm>
+
+namespace reprise {
+namespace {
+
+constexpr int kBlocks = 64;
+constexpr int64_t kWords = 4 * kBlocks;
+
+// A loop of its own and a local copy of the address, so that the compiler turns blocks into vector lanes.
+void draw_words(const DropoutAddress& address, uint32_t first_block, uint32_t* words) {
+  const DropoutAddress at = address;
+  for (uint32_t i = 0; i < kBlocks; ++i) {
+    const PhiloxBlock block = dropout_words(at, first_block + i);
+    for (uint32_t lane = 0; lane < 4; ++lane) words[4 * i + lane] = block[lane];
+  }
+}
+
+}  // namespace
+
+template <class Real>
+void dropout_kernel(const DropoutAddress& address, uint32_t threshold, Real scale, int64_t first, int64_t count,
+                    const Real* value, const Real* residual, Real* out) {
+  uint32_t words[kWords];
+  for (int64_t done = 0; done < count;) {
+    const int64_t element = first + done;
+    draw_words(address, static_cast<uint32_t>(element / 4), words);
+    const int64_t skipped = element % 4;
+    const int64_t n = std::min(kWords - skipped, count - done);
+    Real kept[kWords];
+    for (int64_t i = 0; i < n; ++i) {
+      const Real scaled = value[done + i] * scale;
+      kept[i] = words[skipped + i] < threshold ? Real{0} : scaled;
+    }
+    for (int64_t i = 0; i < n; ++i) out[done + i] = residual ? residual[done + i] + kept[i] : kept[i];
+    done += n;
+  }
+}
+
+template void dropout_kernel<float>(const DropoutAddress&, uint32_t, float, int64_t, int64_t, const float*,
+                                    const float*, float*);
+template void dropout_kernel<double>(const DropoutAddress&, uint32_t, double, int64_t, int64_t, const double*,
+                                     const double*, double*);
+
+}  // namespace reprise

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <torch/types.h>
+
+#include "model/save_level.h"
+
+namespace reprise {
+
+// What a stage may depend on beside its input and its parameters. A replay gets the very same context, hence the same
+// bits.
+struct StageContext {
+  uint64_t seed = 0;
+  int64_t step = 0;
+  int64_t first_sequence = 0;        // global index of the batch's first sequence: addresses dropout
+  int stage = 0;
+  bool training = false;             // dropout on; the head forms gradients
+  SaveLevel save = SaveLevel::all;
+  torch::Tensor targets;             // (B, T) int64; the head's only
+  double loss_scale = 1.0;           // multiplies every gradient; the head's only
+};
+
+// One link of the chain. Alphabet of shapes: B sequences, T positions, C width, H heads, D head width, V vocabulary.
+// The first stage takes tokens (B, T) int64; the last returns the loss sum, () in fp32 (fp64 for fp64 models).
+// Runs on the calling thread and the current stream.
+class Stage {
+ public:
+  Stage(std::string stage_name, int stage_layer, bool can_recompute)
+      : name(std::move(stage_name)), layer(stage_layer), recomputable(can_recompute) {}
+  virtual ~Stage() = default;
+
+  // (B, T, C) → (B, T, C). With grad mode on the result carries a graph that reaches `input` (when it requires grad);
+  // its backward runs once and adds parameter gradients straight into the parameters' .grad views. With grad mode off
+  // nothing is kept.
+  virtual torch::Tensor forward(torch::Tensor input, const StageContext& context) = 0;
+
+  const std::string name;            // "embedding", "layer3.attention", "layer3.feed_forward", "head"
+  const int layer;                   // -1 for embedding and head
+  const bool recomputable;           // may be part of a recomputed segment
+};
+
+}  // namespace reprise

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <torch/types.h>
+
+#include "model/model_config.h"
+#include "model/parameter.h"
+#include "model/stage.h"
+
+namespace reprise {
+
+// A model: stages embedding, then attention and feed_forward per layer, then head; and the table of their parameters.
+class StageChain {
+ public:
+  explicit StageChain(const ModelConfig& config);   // parameters are described but not bound
+  // Any stages, for what runs chains without caring what they compute; config() is the default one.
+  StageChain(std::vector<std::unique_ptr<Stage>> stages, ParameterTable parameters)
+      : parameters_(std::move(parameters)), stages_(std::move(stages)) {}
+
+  int size() const { return static_cast<int>(stages_.size()); }
+  Stage& operator[](int s) const { return *stages_[static_cast<size_t>(s)]; }
+  const ModelConfig& config() const { return config_; }
+  ParameterTable& parameters() { return parameters_; }
+  const ParameterTable& parameters() const { return parameters_; }
+
+  // Logits of the last position only: tokens (B, T) int64 → (B, vocabulary); padding columns are cut off.
+  // No graph, no dropout.
+  torch::Tensor next_token_logits(const torch::Tensor& tokens) const;
+
+ private:
+  ModelConfig config_;
+  ParameterTable parameters_;
+  std::vector<std::unique_ptr<Stage>> stages_;
+};
+
+}  // namespace reprise

@@ -1,0 +1,111 @@
+#include "model/sub_block.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <utility>
+
+#include "model/backward_node.h"
+
+namespace reprise {
+
+using torch::Tensor;
+
+Tensor SubBlock::forward(Tensor input, const StageContext& context) {
+  const bool has_graph = torch::GradMode::is_enabled();
+  Kept kept;
+  Tensor output;
+  {
+    const torch::NoGradGuard no_graph;
+    output = compute(input.detach(), context, has_graph ? keep_of(context.save) : Keep{}, kept);
+  }
+  if (has_graph) {
+    attach_backward(output, input, [this, context, kept = std::move(kept)](Tensor grad) mutable {
+      return gradient(grad.contiguous(), context, std::move(kept));
+    });
+  }
+  return output;
+}
+
+SubBlock::Keep SubBlock::keep_of(SaveLevel level) const {
+  const bool is_all = level == SaveLevel::all, is_input = level == SaveLevel::input;
+  return {.normed = is_all,
+          .projected = !is_input && parts_.transform->needs_projected,
+          .transformed = is_all || (!is_input && parts_.transform->needs_output)};
+}
+
+Tensor SubBlock::compute(const Tensor& input, const StageContext& context, const Keep& keep, Kept& kept) const {
+  kept.input = input;
+  if (parts_.norm_first) kept.normed = parts_.norm.forward(input);
+  kept.projected = project(projections_input(kept));
+  if (!keep.normed) kept.normed = {};
+  kept.transformed = parts_.transform->forward(kept.projected);
+  if (!keep.projected) kept.projected.clear();
+  Tensor sum = parts_.output.forward(kept.transformed.output);  // (B, T, C)
+  if (!keep.transformed) kept.transformed = {};
+  parts_.dropout.add_residual_(sum, input, context);
+  if (parts_.norm_first) return sum;
+  kept.normed = parts_.norm.forward(sum);
+  kept.sum = std::move(sum);
+  return std::exchange(kept.normed.output, Tensor());
+}
+
+Tensor SubBlock::gradient(const Tensor& grad, const StageContext& context, Kept kept) const {
+  Tensor grad_sum = grad;  // (B, T, C), what both branches of the sum receive
+  if (!parts_.norm_first) {
+    grad_sum = parts_.norm.backward(grad, kept.sum, std::exchange(kept.normed, {}));
+    kept.sum.reset();
+  }
+  Tensor grad_transformed = transformed_gradient(grad_sum, context, kept);
+  std::vector<Tensor> pieces = parts_.transform->backward(
+      std::move(grad_transformed), std::exchange(kept.projected, {}), std::exchange(kept.transformed, {}));
+  Tensor grad_input = projections_gradient(std::move(pieces), projections_input(kept));
+  if (parts_.norm_first) {
+    kept.normed.output.reset();
+    grad_input = parts_.norm.backward(grad_input, kept.input, kept.normed);
+  }
+  return grad_input.add_(grad_sum);
+}
+
+// The output layer's share: adds its parameters' gradients and leaves in `kept` what the transform's backward reads.
+Tensor SubBlock::transformed_gradient(const Tensor& grad_sum, const StageContext& context, Kept& kept) const {
+  if (!kept.transformed.output.defined()) {
+    if (kept.projected.empty()) kept.projected = project(projections_input(kept));
+    kept.transformed = parts_.transform->forward(kept.projected);
+  }
+  const Tensor grad_branch = parts_.dropout.backward(grad_sum, context);
+  parts_.output.add_parameter_gradients(grad_branch, kept.transformed.output);
+  if (!parts_.transform->needs_output) kept.transformed = {};
+  return parts_.output.input_gradient(grad_branch);
+}
+
+// Each piece belongs to the next columns of the projections.
+Tensor SubBlock::projections_gradient(std::vector<Tensor> pieces, const Tensor& x) const {
+  Tensor grad_x;  // (B, T, C)
+  auto projection = parts_.projections.begin();
+  int64_t first_row = 0;
+  for (Tensor& piece : pieces) {
+    projection->add_parameter_gradients(piece, x, first_row);
+    projection->add_input_gradient(piece, grad_x, first_row);
+    first_row += piece.size(2);
+    piece.reset();
+    if (first_row == projection->outputs()) {
+      ++projection;
+      first_row = 0;
+    }
+  }
+  return grad_x;
+}
+
+std::vector<Tensor> SubBlock::project(const Tensor& x) const {
+  std::vector<Tensor> projected;
+  for (const Linear& projection : parts_.projections) projected.push_back(projection.forward(x));
+  return projected;
+}
+
+const Tensor& SubBlock::projections_input(Kept& kept) const {
+  if (!parts_.norm_first) return kept.input;
+  if (!kept.normed.output.defined()) kept.normed = parts_.norm.forward(kept.input);
+  return kept.normed.output;
+}
+
+}  // namespace reprise

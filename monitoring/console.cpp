@@ -1,0 +1,205 @@
+#include "monitoring/console.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <string>
+
+namespace reprise {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto redraw_interval = std::chrono::milliseconds(100);
+constexpr size_t window_steps = 16;
+
+constexpr const char* bold = "1";
+constexpr const char* cyan = "36";
+
+std::string format_loss(double loss) {
+  return std::abs(loss) < 1e4 ? fmt::format("{:.3f}", loss) : fmt::format("{:.3e}", loss);
+}
+
+// Sums over the latest steps, so that the figures follow the run without trembling.
+class Window {
+ public:
+  void add(const StepReport& report) {
+    if (steps_.size() == window_steps) steps_.pop_front();
+    steps_.push_back({static_cast<double>(report.tokens), report.step_seconds, report.comm_exposed_seconds});
+  }
+  double tokens_per_second() const { return ratio(sum(&Step::tokens), sum(&Step::seconds)); }
+  double exposed_share() const { return ratio(sum(&Step::exposed_seconds), sum(&Step::seconds)); }
+  double mean_seconds() const { return ratio(sum(&Step::seconds), static_cast<double>(steps_.size())); }
+
+ private:
+  struct Step {
+    double tokens, seconds, exposed_seconds;
+  };
+  static double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
+  double sum(double Step::*member) const {
+    double total = 0;
+    for (const Step& step : steps_) total += step.*member;
+    return total;
+  }
+  std::deque<Step> steps_;
+};
+
+// mpirun gives every rank a terminal of its own; what counts then is where mpirun itself writes.
+bool writes_to_terminal(std::FILE* out) {
+  if (isatty(fileno(out)) != 1) return false;
+  if (std::getenv("OMPI_COMM_WORLD_RANK") == nullptr) return true;
+  std::error_code error;
+  const std::string target = std::filesystem::read_symlink(fmt::format("/proc/{}/fd/1", getppid()), error).string();
+  return target.starts_with("/dev/pts/") || target.starts_with("/dev/tty");
+}
+
+class Console final : public Sink {
+ public:
+  Console(std::FILE* out, int64_t every_steps)
+      : out_(out),
+        every_steps_(std::max<int64_t>(every_steps, 1)),
+        is_terminal_(writes_to_terminal(out)),
+        is_coloured_(is_terminal_ && std::getenv("NO_COLOR") == nullptr) {}
+
+  // Whatever is printed next, an error message for one, starts on a line of its own.
+  ~Console() override { keep_step_line(); }
+
+  void start(const RunStart& run) override;
+  void step(const StepReport& report) override;
+  void evaluation(const EvaluationReport& report) override;
+  void end(const RunEnd& end) override;
+
+ private:
+  std::string step_line(const StepReport& report) const;
+  std::string predicted(const char* what, const std::string& planned, const std::string& measured, double miss) const;
+  void print_line(const std::string& text, const char* style = nullptr);
+  void draw_step_line(const std::string& text);
+  void keep_step_line();
+
+  std::FILE* out_;
+  int64_t every_steps_;
+  bool is_terminal_, is_coloured_;
+  int64_t steps_ = 0, steps_seen_ = 0, skipped_ = 0;
+  int ranks_ = 1;
+  double evaluation_seconds_ = 0;
+  Window window_;
+  bool has_step_line_ = false;  // the cursor stands behind a step line drawn in place
+  Clock::time_point drawn_at_{};
+};
+
+void Console::start(const RunStart& run) {
+  steps_ = run.steps;
+  ranks_ = run.ranks;
+  print_line(fmt::format("run {}: {}, {} parameters, {} rank{}", run.run, run.model,
+                         format_count(static_cast<double>(run.parameters)), run.ranks, run.ranks == 1 ? "" : "s"),
+             bold);
+  print_line(fmt::format("{} steps of {} sequences of {} tokens, {} in a micro-batch", run.steps, run.global_sequences,
+                         run.context, run.micro_sequences));
+  print_line(fmt::format("plan {}  {}", run.plan, run.plan_origin));
+  std::string planned;
+  if (run.planned_peak_bytes > 0) planned += "  peak " + format_bytes(run.planned_peak_bytes);
+  if (run.planned_step_seconds > 0) planned += "  step " + format_seconds(run.planned_step_seconds);
+  if (!planned.empty()) print_line("planned" + planned);
+}
+
+std::string Console::step_line(const StepReport& report) const {
+  const std::string total = std::to_string(steps_);
+  std::string line =
+      fmt::format("step {:>{}}/{}  loss {}  {} tok/s  peak {}  exposed {:.0f} %", report.step, total.size(), total,
+                  format_loss(report.loss), format_count(window_.tokens_per_second()),
+                  format_bytes(report.peak_bytes_max), 100 * window_.exposed_share());
+  const int64_t remaining = steps_ - report.step;
+  if (remaining > 0) {
+    const double evaluation = evaluation_seconds_ / static_cast<double>(steps_seen_);
+    line += "  ETA " + format_seconds(static_cast<double>(remaining) * (window_.mean_seconds() + evaluation));
+  }
+  if (skipped_ > 0) line += fmt::format("  skipped {}", skipped_);
+  return line;
+}
+
+void Console::step(const StepReport& report) {
+  window_.add(report);
+  ++steps_seen_;
+  skipped_ += report.skipped ? 1 : 0;
+  const bool must_show = steps_seen_ == 1 || report.step == steps_;
+  if (is_terminal_) {
+    if (must_show || Clock::now() - drawn_at_ >= redraw_interval) draw_step_line(step_line(report));
+  } else if (must_show || report.step % every_steps_ == 0) {
+    print_line(step_line(report));
+  }
+}
+
+void Console::evaluation(const EvaluationReport& report) {
+  evaluation_seconds_ += report.seconds;
+  print_line(fmt::format("evaluation {}/{}  loss {}  {} tokens in {}", report.step, steps_, format_loss(report.loss),
+                         format_count(static_cast<double>(report.tokens)), format_seconds(report.seconds)),
+             cyan);
+}
+
+std::string Console::predicted(const char* what, const std::string& planned, const std::string& measured,
+                               double miss) const {
+  return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, planned, measured, miss);
+}
+
+void Console::end(const RunEnd& end) {
+  keep_step_line();
+  const double rate = end.seconds > 0 ? static_cast<double>(end.tokens) / end.seconds : 0;
+  print_line(fmt::format("done: {} steps, {} tokens in {}: {} tok/s, {} per rank", end.steps,
+                         format_count(static_cast<double>(end.tokens)), format_seconds(end.seconds), format_count(rate),
+                         format_count(rate / ranks_)),
+             bold);
+  if (end.skipped_steps > 0) {
+    print_line(fmt::format("{} of them skipped the update: the gradient was not finite", end.skipped_steps));
+  }
+  const std::string peak = format_bytes(end.peak_bytes_max), median = format_seconds(end.median_step_seconds);
+  print_line(end.planned_peak_bytes > 0 ? predicted("peak", format_bytes(end.planned_peak_bytes), peak,
+                                                    miss_percent(static_cast<double>(end.planned_peak_bytes),
+                                                                 static_cast<double>(end.peak_bytes_max)))
+                                        : fmt::format("{:<9}  measured {}", "peak", peak));
+  print_line(end.planned_step_seconds > 0 ? predicted("step time", format_seconds(end.planned_step_seconds), median,
+                                                      miss_percent(end.planned_step_seconds, end.median_step_seconds))
+                                          : fmt::format("{:<9}  measured {}", "step time", median));
+  print_line("weights_xxh3 " + end.weights_xxh3);
+}
+
+void Console::print_line(const std::string& text, const char* style) {
+  if (has_step_line_) fmt::print(out_, "\r\x1b[K");  // the next step draws it again
+  has_step_line_ = false;
+  if (style != nullptr && is_coloured_) {
+    fmt::print(out_, "\x1b[{}m{}\x1b[0m\n", style, text);
+  } else {
+    fmt::print(out_, "{}\n", text);
+  }
+  std::fflush(out_);
+}
+
+void Console::draw_step_line(const std::string& text) {
+  winsize size{};
+  const bool is_known = ioctl(fileno(out_), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  // A character in the last column would make some terminals wrap.
+  fmt::print(out_, "\r{}\x1b[K", is_known ? cut_text(text, size.ws_col - 1) : text);
+  std::fflush(out_);
+  has_step_line_ = true;
+  drawn_at_ = Clock::now();
+}
+
+void Console::keep_step_line() {
+  if (!has_step_line_) return;
+  fmt::print(out_, "\n");
+  std::fflush(out_);
+  has_step_line_ = false;
+}
+
+}  // namespace
+
+std::unique_ptr<Sink> make_console(std::FILE* out, int64_t every_steps) {
+  return std::make_unique<Console>(out, every_steps);
+}
+
+}  // namespace reprise

@@ -1,0 +1,66 @@
+#include "monitoring/format.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace reprise {
+namespace {
+
+bool starts_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }
+
+// Two neighbouring units of a duration, the total rounded to the smaller one.
+std::string two_units(double seconds, double smaller, int64_t smaller_per_larger, const char* larger_name,
+                      const char* smaller_name) {
+  const auto total = static_cast<int64_t>(std::llround(seconds / smaller));
+  return fmt::format("{} {} {} {}", total / smaller_per_larger, larger_name, total % smaller_per_larger, smaller_name);
+}
+
+}  // namespace
+
+std::string format_bytes(uint64_t bytes) {
+  if (bytes < 1024) return fmt::format("{} B", bytes);
+  static constexpr std::array<const char*, 6> units = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = static_cast<double>(bytes) / 1024;
+  size_t unit = 0;
+  for (; value >= 1023.95 && unit + 1 < units.size(); ++unit) value /= 1024;
+  return fmt::format("{:.1f} {}", value, units[unit]);
+}
+
+std::string format_seconds(double seconds) {
+  if (std::isnan(seconds) || std::isinf(seconds)) return fmt::format("{} s", seconds);
+  if (seconds < 0) return "-" + format_seconds(-seconds);
+  if (seconds == 0) return "0 s";
+  if (seconds < 0.99995e-6) return fmt::format("{:.1f} ns", seconds * 1e9);
+  if (seconds < 0.99995e-3) return fmt::format("{:.1f} µs", seconds * 1e6);
+  if (seconds < 0.99995) return fmt::format("{:.1f} ms", seconds * 1e3);
+  if (seconds < 59.95) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 3599.5) return two_units(seconds, 1, 60, "min", "s");
+  if (seconds < 86400 - 30) return two_units(seconds, 60, 60, "h", "min");
+  if (seconds < 86400e6) return two_units(seconds, 3600, 24, "d", "h");
+  return fmt::format("{:.3g} d", seconds / 86400);
+}
+
+std::string format_count(double count) {
+  if (count < 0) return "-" + format_count(-count);
+  if (!(count >= 999.5)) return fmt::format("{:.3g}", count);
+  static constexpr std::array<const char*, 5> units = {"k", "M", "G", "T", "P"};
+  double value = count / 1000;
+  size_t unit = 0;
+  for (; value >= 999.95 && unit + 1 < units.size(); ++unit) value /= 1000;
+  return fmt::format("{:.1f}{}", value, units[unit]);
+}
+
+int64_t text_length(const std::string& text) { return std::count_if(text.begin(), text.end(), starts_character); }
+
+std::string cut_text(const std::string& text, int64_t length) {
+  size_t end = 0;
+  for (int64_t seen = 0; end < text.size(); ++end) {
+    if (starts_character(text[end]) && seen++ == length) break;
+  }
+  return text.substr(0, end);
+}
+
+}  // namespace reprise

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace reprise {
+
+// Numbers for people: one decimal, the unit chosen after rounding (never "1024.0 KiB"), any magnitude.
+std::string format_bytes(uint64_t bytes);    // "25.0 MiB"
+std::string format_seconds(double seconds);  // "1.2 ms", "3.4 s", "2 min 5 s", "3 h 7 min"
+std::string format_count(double count);      // "12.3M"; below a thousand three significant digits, "7.25"
+
+// The number of characters (code points) of valid UTF-8.
+int64_t text_length(const std::string& text);
+std::string cut_text(const std::string& text, int64_t length);  // its first `length` characters
+
+}  // namespace reprise

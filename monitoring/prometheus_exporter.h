@@ -1,0 +1,21 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "monitoring/step_report.h"
+
+namespace reprise {
+
+struct PrometheusExporter {
+  std::unique_ptr<Sink> sink;        // null when the port could not be taken
+  std::string address;               // "127.0.0.1:39123"; empty then
+  std::string warning;               // why not, one line
+};
+
+// Serves /metrics of this rank: steps, tokens, loss, step and phase seconds, memory, with base labels run and rank.
+// `listen` is host:port; port 0 takes a free one. Never throws for a bad or taken address: see `warning`. The sink
+// owns the exporter's threads (civetweb), which only read what its methods set.
+PrometheusExporter make_prometheus_exporter(const std::string& listen, const std::string& run, int rank);
+
+}  // namespace reprise

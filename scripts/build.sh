@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets up what is missing and builds into build/PRESET/; the program is build/PRESET/reprise.
+#   scripts/build.sh [release|debug|asan|tsan] [TARGET...]
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+preset=${1:-release}
+targets=("${@:2}")
+
+scripts/setup.sh
+if [[ -z ${CXX:-} ]] && (($(g++ -dumpversion | cut -d. -f1) < 12)); then export CXX=g++-12; fi
+# One compiler takes about 1 GB with LibTorch's headers.
+jobs=$(awk -v cores="$(nproc)" '/MemAvailable/ { jobs = int($2 / 1500000) }
+  END { print jobs < 1 ? 1 : jobs < cores ? jobs : cores }' /proc/meminfo)
+echo "build: preset $preset, $jobs jobs"
+cmake --preset "$preset"
+cmake --build --preset "$preset" --parallel "$jobs" ${targets:+--target "${targets[@]}"}

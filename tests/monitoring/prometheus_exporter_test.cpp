@@ -1,0 +1,153 @@
+#include "monitoring/prometheus_exporter.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+namespace reprise {
+namespace {
+
+// GET /metrics over loopback; the whole reply.
+std::string scrape(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  sockaddr_in peer{};
+  peer.sin_family = AF_INET;
+  peer.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
+  inet_pton(AF_INET, address.substr(0, colon).c_str(), &peer.sin_addr);
+  const int connection = socket(AF_INET, SOCK_STREAM, 0);
+  std::string reply;
+  if (connect(connection, reinterpret_cast<sockaddr*>(&peer), sizeof peer) == 0) {
+    const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
+    EXPECT_EQ(send(connection, request, std::strlen(request), 0), static_cast<ssize_t>(std::strlen(request)));
+    char buffer[4096];
+    for (ssize_t n = 0; (n = read(connection, buffer, sizeof buffer)) > 0;)
+      reply.append(buffer, static_cast<size_t>(n));
+  }
+  close(connection);
+  return reply;
+}
+
+// The value of a series, or NaN when the reply has none such.
+double value_of(const std::string& reply, const std::string& series) {
+  const size_t at = reply.find("\n" + series + " ");
+  return at == std::string::npos ? std::nan("") : std::atof(reply.c_str() + at + series.size() + 2);
+}
+
+StepReport step_report() {
+  StepReport report;
+  report.loss = 2.5;
+  report.grad_norm = 0.75;
+  report.learning_rate = 0.001953125;
+  report.tokens = 2048;
+  report.step_seconds = 1.5;
+  report.data_seconds = 0.015625;
+  report.forward_seconds = 0.25;
+  report.recompute_seconds = 0.125;
+  report.backward_seconds = 0.5;
+  report.optimizer_seconds = 0.0625;
+  report.other_seconds = 0.03125;
+  report.comm_seconds = 0.75;
+  report.comm_exposed_seconds = 0.375;
+  report.peak_bytes = 1 << 20;
+  report.peak_bytes_max = 2 << 20;
+  report.planned_peak_bytes = 3 << 20;
+  return report;
+}
+
+TEST(PrometheusExporter, ServesWhatTheStepsReported) {
+  const PrometheusExporter exporter = make_prometheus_exporter("127.0.0.1:0", "first", 1);
+  ASSERT_NE(exporter.sink, nullptr) << exporter.warning;
+  ASSERT_EQ(exporter.address.rfind("127.0.0.1:", 0), 0u) << exporter.address;
+  EXPECT_NE(exporter.address, "127.0.0.1:0");
+  EXPECT_EQ(exporter.warning, "");
+
+  exporter.sink->step(step_report());
+  StepReport skipped = step_report();
+  skipped.skipped = true;
+  skipped.loss = 3;
+  exporter.sink->step(skipped);
+  exporter.sink->evaluation({2, 1.25, 100, 0.1});
+
+  const std::string reply = scrape(exporter.address);
+  EXPECT_EQ(reply.rfind("HTTP/1.1 200", 0), 0u) << reply;
+  const std::string base = R"({rank="1",run="first"})";
+  EXPECT_EQ(value_of(reply, "reprise_steps_total" + base), 2) << reply;
+  EXPECT_EQ(value_of(reply, "reprise_tokens_total" + base), 4096);
+  EXPECT_EQ(value_of(reply, "reprise_skipped_steps_total" + base), 1);
+  EXPECT_EQ(value_of(reply, "reprise_allreduce_seconds_total" + base), 1.5);
+  EXPECT_EQ(value_of(reply, "reprise_loss" + base), 3);
+  EXPECT_EQ(value_of(reply, "reprise_validation_loss" + base), 1.25);
+  EXPECT_EQ(value_of(reply, "reprise_gradient_norm" + base), 0.75);
+  EXPECT_EQ(value_of(reply, "reprise_learning_rate" + base), 0.001953125);
+  const std::pair<const char*, double> phases[] = {{"data", 0.03125}, {"forward", 0.5},       {"recompute", 0.25},
+                                                   {"backward", 1},   {"comm_exposed", 0.75}, {"optimizer", 0.125},
+                                                   {"other", 0.0625}};
+  for (const auto& [phase, seconds] : phases) {
+    EXPECT_EQ(
+        value_of(reply, std::string(R"(reprise_phase_seconds_total{rank="1",run="first",phase=")") + phase + "\"}"),
+        seconds)
+        << phase;
+  }
+  EXPECT_EQ(value_of(reply, R"(reprise_memory_bytes{rank="1",run="first",kind="peak"})"), 1 << 20);
+  EXPECT_EQ(value_of(reply, R"(reprise_memory_bytes{rank="1",run="first",kind="planned_peak"})"), 3 << 20);
+  EXPECT_EQ(value_of(reply, "reprise_step_duration_seconds_count" + base), 2);
+  EXPECT_EQ(value_of(reply, "reprise_step_duration_seconds_sum" + base), 3);
+  EXPECT_EQ(value_of(reply, R"(reprise_step_duration_seconds_bucket{rank="1",run="first",le="1"})"), 0);
+  EXPECT_EQ(value_of(reply, R"(reprise_step_duration_seconds_bucket{rank="1",run="first",le="2"})"), 2);
+}
+
+TEST(PrometheusExporter, NothingIsClaimedBeforeTheFirstStep) {
+  const PrometheusExporter exporter = make_prometheus_exporter("127.0.0.1:0", "first", 0);
+  ASSERT_NE(exporter.sink, nullptr) << exporter.warning;
+  const std::string reply = scrape(exporter.address);
+  EXPECT_EQ(value_of(reply, R"(reprise_steps_total{rank="0",run="first"})"), 0) << reply;
+  EXPECT_EQ(reply.find("reprise_loss"), std::string::npos);
+  EXPECT_EQ(reply.find("reprise_memory_bytes"), std::string::npos);
+}
+
+TEST(PrometheusExporter, CountersNeverFallWhileBeingScraped) {
+  const PrometheusExporter exporter = make_prometheus_exporter("127.0.0.1:0", "first", 0);
+  ASSERT_NE(exporter.sink, nullptr) << exporter.warning;
+  constexpr int steps = 2000;
+  std::thread trainer([&] {
+    for (int i = 0; i < steps; ++i) exporter.sink->step(step_report());
+  });
+  double before = 0;
+  for (int i = 0; i < 20; ++i) {
+    const double now = value_of(scrape(exporter.address), R"(reprise_steps_total{rank="0",run="first"})");
+    EXPECT_GE(now, before);
+    before = now;
+  }
+  trainer.join();
+  EXPECT_EQ(value_of(scrape(exporter.address), R"(reprise_steps_total{rank="0",run="first"})"), steps);
+}
+
+TEST(PrometheusExporter, ATakenPortIsAWarning) {
+  const PrometheusExporter first = make_prometheus_exporter("127.0.0.1:0", "first", 0);
+  ASSERT_NE(first.sink, nullptr) << first.warning;
+  testing::internal::CaptureStderr();
+  const PrometheusExporter second = make_prometheus_exporter(first.address, "first", 1);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(second.sink, nullptr);
+  EXPECT_EQ(second.address, "");
+  EXPECT_NE(second.warning.find(first.address), std::string::npos) << second.warning;
+  EXPECT_EQ(second.warning.find('\n'), std::string::npos);
+}
+
+TEST(PrometheusExporter, ABadAddressIsAWarning) {
+  for (const char* listen : {"", "9464", "127.0.0.1", "127.0.0.1:", ":9464", "127.0.0.1:x", "127.0.0.1:70000",
+                             "127.0.0.1:0,0.0.0.0:0", "127.0.0.1:0s", "203.0.113.1:0"}) {
+    const PrometheusExporter exporter = make_prometheus_exporter(listen, "first", 0);
+    EXPECT_EQ(exporter.sink, nullptr) << listen;
+    EXPECT_NE(exporter.warning.find(listen), std::string::npos) << exporter.warning;
+  }
+}
+
+}  // namespace
+}  // namespace reprise

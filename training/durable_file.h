@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace reprise {
+
+// Writes a whole file or nothing: temporary name beside it ("PATH.tmp.<pid>.<n>", mode 0644 less the umask), fsync,
+// rename, fsync of the folder. Every function throws StorageError that names the path and the system's reason; up to
+// the rename the older file, if any, is then untouched, and the destructor removes the temporary one. One thread at a
+// time.
+class DurableFile {
+ public:
+  explicit DurableFile(std::string path);
+  ~DurableFile();  // removes the temporary file unless committed
+  DurableFile(const DurableFile&) = delete;
+  DurableFile& operator=(const DurableFile&) = delete;
+  void write(const void* bytes, size_t count);                      // appends
+  void overwrite(int64_t offset, const void* bytes, size_t count);  // replaces bytes that are already written
+  void commit();                                                    // the last call
+
+ private:
+  [[noreturn]] void fail(const char* what) const;
+
+  std::string path_, temporary_;
+  int descriptor_ = -1;
+};
+
+void write_durably(const std::string& path, std::string_view text);
+
+}  // namespace reprise

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace reprise {
+
+// The safetensors format: 8 bytes little-endian N, then N bytes of JSON, then the tensors' bytes. The JSON maps names
+// to
+// {"dtype", "shape", "data_offsets": [begin, end]}, offsets counted from the end of the JSON, and "__metadata__" to a
+// map of strings. Dtypes here: F64 F32 F16 BF16 I64 I32 I16 I8 U8.
+
+struct NamedTensor {
+  std::string name;
+  torch::Tensor tensor;  // contiguous, in host memory
+};
+
+// Writes a safetensors file durably (temporary name, fsync, rename). The JSON is padded with spaces to a multiple of 8
+// and wider elements come first, so that every tensor is aligned to its element; otherwise the order is as given.
+// Throws StorageError, and std::invalid_argument on a repeated or reserved name, a strided tensor or a dtype not above.
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata);
+
+struct SafetensorsFile {
+  std::map<std::string, torch::Tensor>
+      tensors;  // views of a private map of the file, which lives as long as any of them
+  std::map<std::string, std::string> metadata;
+};
+
+// Checks header size (at most 100 MB), names, dtypes, shapes, offsets, gaps, overlaps and the exact file length before
+// any tensor is made. A tensor that the file does not align to its element is copied. Throws DataError that names the
+// file and what is wrong.
+SafetensorsFile read_safetensors(const std::string& path);
+
+}  // namespace reprise

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/batch.h"
+#include "training/shard_file.h"
+
+namespace reprise {
+
+// Shards of one split, memory-mapped read-only (format: training/shard_file.h). Throws DataError that names the file
+// when one is missing, truncated, of another kind, or empty, and when the preparation of the directory did not end or
+// wrote another number of tokens (dataset.json). Any thread may read.
+class TokenShards {
+ public:
+  // Opens every DIRECTORY/<split>_*.bin in name order.
+  TokenShards(const std::string& directory, const std::string& split);
+  TokenShards(const TokenShards&) = delete;
+  TokenShards& operator=(const TokenShards&) = delete;
+
+  int64_t tokens() const;
+  // Windows of `length` ≥ 2 tokens at stride `length - 1` that lie within one shard: how many, and the tokens of one,
+  // as int64 (length). The last target of a window is the first input of the next. Throws DataError with file and token
+  // index at a token ≥ vocabulary.
+  int64_t windows(int64_t length) const;
+  void read_window(int64_t index, int64_t length, int64_t vocabulary, int64_t* out) const;
+  // The same count; throws DataError that says how many tokens a shard needs when there is none.
+  int64_t some_windows(int64_t length) const;
+
+ private:
+  std::string name_;  // "DIRECTORY/<split>_*.bin"
+  std::vector<std::unique_ptr<ShardFile>> shards_;
+};
+
+// Order of windows over epochs: a pseudo-random permutation per epoch, f(seed, epoch, index), computed by element,
+// nothing stored. Global sample n is window permutation(n mod windows) of epoch n div windows.
+int64_t shuffled_window(uint64_t seed, int64_t windows, int64_t sample);
+
+// Micro-batches of one rank. Step s, global sequence q (0 … global−1) is sample s·global + q; rank r of n holds the
+// contiguous sequences [r·global/n, (r+1)·global/n), in micro-batches of `micro`.
+struct BatchPlan {
+  int64_t global_sequences = 1, micro_sequences = 1, context = 1, vocabulary = 257;
+  int rank = 0, ranks = 1;
+  uint64_t seed = 0;
+};
+
+// Hands out the micro-batches of one rank in order, for ever: the samples run on over epochs. Batch.first_sequence is
+// the sample number s·global + q of its first sequence. A thread of its own ("reads ahead") fills the next batch
+// meanwhile; it only copies tokens into tensors that the caller's thread has made, so tensor bytes do not depend on
+// timing: from the first batch on, two batches exist. The shards must outlive it. One calling thread.
+class BatchSource {
+ public:
+  // Throws std::invalid_argument when ranks do not divide the global batch or micro-batches a rank's share, and
+  // DataError when there are no windows.
+  BatchSource(const TokenShards& shards, const BatchPlan& plan);
+  ~BatchSource();           // waits for the batch being filled
+  void seek(int64_t step);  // the next batch is the first of `step`
+  Batch next();             // waits for the thread; throws what went wrong there, again and again until seek()
+
+ private:
+  class Reader;
+  std::unique_ptr<Reader> reader_;
+};
+
+}  // namespace reprise

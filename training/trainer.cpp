@@ -1,0 +1,171 @@
+#include "training/trainer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <string>
+
+#include "checkpointing/memory_meter.h"
+#include "training/errors.h"
+
+namespace reprise {
+
+namespace {
+
+constexpr size_t kRememberedSteps = 32;
+constexpr double kPatience = 10;     // a start, a first step, an evaluation or a save may take so many deadlines
+constexpr double kStepPatience = 5;  // and a step so many median steps
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+int64_t count_micro_batches(const TrainerSetting& setting, int ranks) {
+  const int64_t at_once = setting.micro_sequences * ranks;
+  if (setting.global_sequences % at_once != 0) {
+    throw std::invalid_argument(
+        fmt::format("{} sequences are not a multiple of micro-batch × ranks = {}", setting.global_sequences, at_once));
+  }
+  return setting.global_sequences / at_once;
+}
+
+BatchPlan batches_of(const TrainerSetting& setting, const ModelConfig& model, const Communicator& communicator) {
+  return {.global_sequences = setting.global_sequences,
+          .micro_sequences = setting.micro_sequences,
+          .context = model.context,
+          .vocabulary = model.vocabulary,
+          .rank = communicator.rank(),
+          .ranks = communicator.size(),
+          .seed = setting.seed};
+}
+
+}  // namespace
+
+Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& communicator, const TokenShards& shards,
+                 TrainerSetting setting)
+    : model_(model),
+      communicator_(communicator),
+      setting_(setting),
+      micro_batches_(count_micro_batches(setting, communicator.size())),
+      micro_scale_(1.0 / static_cast<double>(setting.global_sequences * model.config().context)),
+      buckets_(make_buckets(flat.layout, setting.first_bucket_bytes, setting.bucket_bytes,
+                            static_cast<int64_t>(flat.gradients.element_size()))),
+      executor_(model, std::move(plan), setting.seed),
+      reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap),
+      optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer),
+      data_(shards, batches_of(setting, model.config(), communicator)),
+      reduce_when_final_([this](int stage) { reducer_.stage_final(stage); }),
+      keep_accumulating_([](int) {}) {
+  data_.seek(0);
+}
+
+StepReport Trainer::step() {
+  const double started = now();
+  MemoryMeter::reset_peak();
+  communicator_.set_wait_limit(wait_limit(), fmt::format("step {}", step_ + 1));
+  executor_.begin_step(step_);
+  loss_.reset();
+  data_seconds_ = 0;
+
+  reducer_.begin_step();  // zeroes the flat gradients
+  for (int64_t micro = 0; micro < micro_batches_; ++micro) {
+    const bool last = micro + 1 == micro_batches_;
+    const double asked = now();
+    const Batch batch = data_.next();
+    data_seconds_ += now() - asked;
+    loss_.add(executor_.run(batch, micro_scale_, last ? reduce_when_final_ : keep_accumulating_));
+  }
+  reducer_.finish();  // gradients are now sums over all ranks and micro-batches
+  const double check_started = now();
+  const GradientCheck check = optimizer_.check_and_clip();  // equal on every rank
+  optimizer_.step(learning_rate_at(setting_.optimizer, step_, setting_.steps), check);
+  // The step ends here; the rest is reporting.
+  return report(check, started, check_started);
+}
+
+StepReport Trainer::report(const GradientCheck& check, double started, double check_started) {
+  const double ended = now();
+  const StepRecord& record = executor_.record();
+  StepReport report;
+  report.learning_rate = learning_rate_at(setting_.optimizer, step_, setting_.steps);
+  report.step = ++step_;
+  report.grad_norm = check.norm.item<double>();
+  report.skipped = check.found_inf.item<double>() != 0;
+  report.tokens = setting_.global_sequences * model_.config().context;
+  report.step_seconds = ended - started;
+  report.data_seconds = data_seconds_;
+  report.forward_seconds = record.seconds(EventKind::forward);
+  report.recompute_seconds = record.seconds(EventKind::recompute);
+  report.backward_seconds = record.seconds(EventKind::backward);
+  report.optimizer_seconds = ended - check_started;
+  report.comm_seconds = reducer_.times().comm_seconds;
+  report.comm_exposed_seconds = reducer_.times().exposed_seconds;
+  report.other_seconds = report.step_seconds - report.data_seconds - report.forward_seconds - report.recompute_seconds -
+                         report.backward_seconds - report.optimizer_seconds - report.comm_exposed_seconds;
+  report.peak_bytes = MemoryMeter::peak_bytes();
+
+  // One small sum carries the loss and, a slot a rank, the peaks.
+  torch::Tensor figures = torch::zeros({1 + communicator_.size()}, torch::kFloat64);
+  figures[0] = loss_.value();
+  figures[1 + communicator_.rank()] = static_cast<double>(report.peak_bytes);
+  communicator_.start_sum(figures)->wait();
+  report.loss = figures[0].item<double>() / static_cast<double>(report.tokens);
+  report.peak_bytes_max = static_cast<uint64_t>(figures.slice(0, 1).max().item<double>());
+
+  if (step_seconds_.size() == kRememberedSteps) step_seconds_.erase(step_seconds_.begin());
+  step_seconds_.push_back(report.step_seconds);
+  return report;
+}
+
+void Trainer::require_finite(const StepReport& report) const {
+  if (!report.skipped || setting_.on_non_finite == NonFinite::skip) return;
+  throw TrainingStopped(fmt::format(
+      "step {}: the gradient is not finite (loss {}, gradient norm {}); the weights are those of step {}. Lower "
+      "optimizer.learning_rate, or set optimizer.on_non_finite: skip",
+      report.step, report.loss, report.grad_norm, report.step - 1));
+}
+
+EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windows) {
+  const double started = now();
+  expect_long_wait("evaluation");
+  const ModelConfig& config = model_.config();
+  const int64_t available = shards.some_windows(config.context + 1);
+  const int64_t windows = most_windows > 0 ? std::min(most_windows, available) : available;
+  const int64_t ranks = communicator_.size();
+  std::vector<int64_t> mine;
+  for (int64_t w = communicator_.rank(); w < windows; w += ranks) mine.push_back(w * available / windows);
+
+  torch::Tensor sum = torch::zeros({1}, torch::kFloat64);
+  const auto most = static_cast<size_t>(setting_.micro_sequences);
+  for (size_t at = 0; at < mine.size(); at += most) {
+    const size_t count = std::min(most, mine.size() - at);
+    torch::Tensor window = torch::empty({static_cast<int64_t>(count), config.context + 1}, torch::kInt64);  // (B, T+1)
+    for (size_t i = 0; i < count; ++i) {
+      shards.read_window(mine[at + i], config.context + 1, config.vocabulary,
+                         window[static_cast<int64_t>(i)].mutable_data_ptr<int64_t>());
+    }
+    const Batch batch{.tokens = window.narrow(1, 0, config.context).contiguous(),
+                      .targets = window.narrow(1, 1, config.context).contiguous()};
+    sum += executor_.evaluate(batch).to(torch::kFloat64);
+  }
+  communicator_.start_sum(sum)->wait();
+  EvaluationReport report;
+  report.step = step_;
+  report.tokens = windows * config.context;
+  report.loss = sum.item<double>() / static_cast<double>(report.tokens);
+  report.seconds = now() - started;
+  return report;
+}
+
+void Trainer::expect_long_wait(const char* during) {
+  communicator_.set_wait_limit(std::max(kPatience * setting_.deadline_seconds, wait_limit()), during);
+}
+
+double Trainer::wait_limit() const {
+  if (step_seconds_.empty()) return kPatience * setting_.deadline_seconds;
+  std::vector<double> sorted = step_seconds_;
+  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+  return std::max(setting_.deadline_seconds, kStepPatience * sorted[sorted.size() / 2]);
+}
+
+}  // namespace reprise

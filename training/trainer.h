@@ -1,0 +1,87 @@
+#pragma once
+
+#include <vector>
+
+#include "checkpointing/segment_executor.h"
+#include "distributed/communicator.h"
+#include "distributed/gradient_reducer.h"
+#include "model/stage_chain.h"
+#include "monitoring/step_report.h"
+#include "training/flat_model.h"
+#include "training/optimizer.h"
+#include "training/token_data.h"
+
+namespace reprise {
+
+enum class NonFinite { stop, skip };
+
+struct TrainerSetting {
+  uint64_t seed = 1;
+  int64_t steps = 100;
+  int64_t global_sequences = 8, micro_sequences = 4;
+  int64_t first_bucket_bytes = 1 << 20, bucket_bytes = 25 << 20;
+  bool overlap = true;
+  double deadline_seconds = 30;  // floor of every wait's limit
+  NonFinite on_non_finite = NonFinite::stop;
+  OptimizerSetting optimizer;
+};
+
+// Sum of the micro-batches' losses, on the device of the first.
+class LossSum {
+ public:
+  void reset() { sum_ = torch::Tensor(); }
+  void add(const torch::Tensor& loss) { sum_ = sum_.defined() ? sum_ + loss : loss.to(torch::kFloat64); }
+  const torch::Tensor& value() const { return sum_; }  // () fp64
+
+ private:
+  torch::Tensor sum_;
+};
+
+// One rank's training: owns executor, reducer and optimizer, built in that order. Main thread only; every method but
+// the accessors is collective. The model is bound to `flat` and initialised; both outlive the trainer.
+class Trainer {
+ public:
+  // Throws std::invalid_argument unless global_sequences is a multiple of micro_sequences × ranks, DataError on shards
+  // without one window.
+  Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& communicator, const TokenShards& shards,
+          TrainerSetting setting);
+
+  // One update; a non-finite gradient skips it on every rank alike.
+  StepReport step();
+
+  // Throws TrainingStopped when that step was skipped and the setting says NonFinite::stop. Call it once the step is
+  // reported.
+  void require_finite(const StepReport& report) const;
+
+  // Mean loss over at most `most_windows` windows, spread evenly over the split; 0: all.
+  EvaluationReport evaluate(const TokenShards& shards, int64_t most_windows);
+
+  // Room for what happens between steps and takes longer than one (start, evaluation, save): sets the wait limit.
+  void expect_long_wait(const char* during);
+
+  int64_t steps_done() const { return step_; }
+  const SegmentExecutor& executor() const { return executor_; }
+  const std::vector<Bucket>& buckets() const { return buckets_; }
+
+ private:
+  StepReport report(const GradientCheck& check, double started, double check_started);
+  double wait_limit() const;
+
+  StageChain& model_;
+  Communicator& communicator_;
+  const TrainerSetting setting_;
+  const int64_t micro_batches_;
+  const double micro_scale_;  // 1 / targets of the global batch
+  const std::vector<Bucket> buckets_;
+  SegmentExecutor executor_;
+  GradientReducer reducer_;
+  AdamW optimizer_;
+  BatchSource data_;
+  const StageFinal reduce_when_final_, keep_accumulating_;
+  LossSum loss_;
+  int64_t step_ = 0;
+  double data_seconds_ = 0;
+  std::vector<double> step_seconds_;  // of the last steps, for the wait limit
+};
+
+}  // namespace reprise
