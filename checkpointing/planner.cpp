@@ -14,10 +14,9 @@ namespace {
 constexpr size_t kFirstWidth = 4, kWiden = 64;
 constexpr double kRounding = 1e-8;
 constexpr size_t kMostWidth =
-    size_t{1} << 17;  // with several micro-batches; with one the search is as wide as it takes
-constexpr size_t kFrontierWidth = size_t{1} << 16;
-constexpr int64_t kFrontierWork = 90'000'000;  // some seconds
-constexpr int64_t kFrontierSamples = 16;
+    size_t{1} << 17;                  // with several micro-batches; with one the search is as wide as it takes
+constexpr size_t kExactPoints = 512;  // of the frontier; the rest of a longer one is sampled
+constexpr int64_t kSampledPoints = 64;
 
 struct Found {
   Plan plan;
@@ -96,76 +95,6 @@ PlannedStep fastest_of(const CostTable& costs, const PlanSpace& space, int64_t b
   return price(costs, space, Rounds(space, budget).run());
 }
 
-// Walks the frontier from the fastest plan towards the smallest, a window of time at once: one search finds all points
-// in it.
-class FrontierWalk {
- public:
-  explicit FrontierWalk(const CostTable& costs) : costs_(costs), space_(costs) {}
-
-  std::vector<FrontierPoint> run() {
-    const Found fastest = Rounds(space_, space_.largest_peak()).run();
-    add(fastest.plan, fastest.need_bytes);
-    done_ = fastest.ticks;
-    window_ = done_ / 1024 + 1;
-    while (more() && work_ < kFrontierWork) {
-      SuffixSearch search(space_, budget_);
-      const int64_t bounds_hold_to = budget_ - (budget_ - space_.smallest_peak()) / 8;
-      do walk(search);
-      while (more() && budget_ >= bounds_hold_to && work_ < kFrontierWork);
-    }
-    sample();
-    return points_;
-  }
-
- private:
-  bool more() const { return budget_ >= space_.smallest_peak(); }
-
-  void add(const Plan& plan, int64_t need_bytes, bool follows_gap = false) {
-    const Prediction predicted = predict(costs_, plan);
-    points_.push_back({predicted.peak_bytes, predicted.step_seconds, follows_gap});
-    budget_ = need_bytes - 1;
-    work_ += 64;
-  }
-
-  // One window. The next one grows or shrinks by whichever last made the search cheaper by the point.
-  void walk(SuffixSearch& search) {
-    const int64_t least_finish = space_.micro_batches() == 1 ? done_ + 1 : search.least_finish();
-    const std::vector<SuffixState> plans = search.run({budget_, done_ + window_, least_finish, width_});
-    work_ += search.work();
-    if (search.cut()) {
-      if (window_ == 1) width_ *= 2;
-      window_ = window_ / 4 + 1;
-      return;
-    }
-    for (const SuffixState& state : plans) add(search.plan_of(state), state.need_bytes);
-    done_ += window_;
-    const double cost = static_cast<double>(search.work()) / static_cast<double>(plans.size() + 1);
-    if (cost > cost_) growth_ = 1 / growth_;
-    cost_ = cost;
-    const auto next = static_cast<int64_t>(static_cast<double>(window_) * growth_);
-    window_ = std::clamp<int64_t>(next, 1, space_.total_ticks());
-  }
-
-  void sample() {
-    const int64_t stride = (budget_ - space_.smallest_peak()) / kFrontierSamples + 1;
-    while (more()) {
-      const Found found = Rounds(space_, std::max(budget_ + 1 - stride, space_.smallest_peak())).run();
-      add(found.plan, found.need_bytes, true);
-    }
-  }
-
-  const CostTable& costs_;
-  const PlanSpace space_;
-  std::vector<FrontierPoint> points_;
-  int64_t budget_ = 0;  // of the next point
-  int64_t done_ = 0;    // ticks up to which all points are found
-  int64_t window_ = 1;  // ticks
-  double growth_ = 2;
-  double cost_ = 0;  // states looked at per point
-  size_t width_ = kFrontierWidth;
-  int64_t work_ = 0;  // states looked at
-};
-
 }  // namespace
 
 DoesNotFit::DoesNotFit(PlannedStep smallest)
@@ -183,7 +112,21 @@ PlannedStep knapsack_plan(const CostTable& costs, int64_t budget_bytes) {
   return fastest_of(costs, PlanSpace(wireless, Choices::whole_layers), budget_bytes);
 }
 
-std::vector<FrontierPoint> frontier(const CostTable& costs) { return FrontierWalk(costs).run(); }
+// From the fastest plan towards the smallest, each time with one byte less than the last plan needs.
+std::vector<FrontierPoint> frontier(const CostTable& costs) {
+  const PlanSpace space(costs);
+  std::vector<FrontierPoint> points;
+  int64_t budget = space.largest_peak(), stride = 0;
+  while (budget >= space.smallest_peak()) {
+    const Found found = Rounds(space, budget).run();
+    const Prediction predicted = predict(costs, found.plan);
+    points.push_back({predicted.peak_bytes, predicted.step_seconds, stride > 0});
+    if (points.size() == kExactPoints) stride = (found.need_bytes - space.smallest_peak()) / kSampledPoints;
+    budget = found.need_bytes - 1;
+    if (stride > 0) budget = std::max(found.need_bytes - 1 - stride, std::min(budget, space.smallest_peak()));
+  }
+  return points;
+}
 
 Plan greedy_plan(const CostTable& costs, int64_t bytes_to_save) {
   struct Layer {

@@ -52,7 +52,9 @@ class Pacer {
 }  // namespace
 
 WireThread::WireThread(Transport& transport)
-    : transport_(transport), awaited_peer_((transport.rank() + 1) % transport.size()), thread_([this] { run(); }) {}
+    : transport_(transport),
+      awaited_peer_((transport.rank() + transport.size() - 1) % transport.size()),
+      thread_([this] { run(); }) {}
 
 WireThread::~WireThread() {
   {

@@ -32,7 +32,7 @@ std::string text_of_line(const std::string& file, int64_t number, const std::str
   const std::string where = file + ":" + std::to_string(number) + ": ";
   try {
     const nlohmann::json json = nlohmann::json::parse(line);
-    if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) {
+    if (!json.contains("text") || !json["text"].is_string()) {
       throw DataError(where + "expected an object with a string \"text\"");
     }
     return json["text"].get<std::string>();

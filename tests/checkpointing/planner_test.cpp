@@ -254,7 +254,11 @@ TEST(Planner, FrontierAndSinglePlansAgree) {
                         below = fastest_plan(costs, points[i].peak_bytes - 1);
       EXPECT_EQ(at.predicted.peak_bytes, points[i].peak_bytes);
       EXPECT_EQ(at.predicted.step_seconds, points[i].step_seconds);
-      EXPECT_EQ(below.predicted.peak_bytes, points[i + 1].peak_bytes);
+      if (points[i + 1].follows_gap) {
+        EXPECT_GE(below.predicted.peak_bytes, points[i + 1].peak_bytes);
+      } else {
+        EXPECT_EQ(below.predicted.peak_bytes, points[i + 1].peak_bytes);
+      }
     }
     EXPECT_THROW(fastest_plan(costs, points.back().peak_bytes - 1), DoesNotFit);
   }
