@@ -26,21 +26,23 @@ ModelConfig gpt2_of_12_layers() {
   return config;
 }
 
+// clang-format off
 // The formulas, in elements per token of a gpt2 with everything kept within a stage (level `all`):
 //
-//   attention keeps     A = 6C + H + 2     input, normalised input, q k v, attended; row statistics of attention and
-//   norm feed_forward keeps  F = 10C + 2        input, normalised input, 4C before and 4C after the activation; norm
-//   statistics a kept layer        K = A + F          (16C and a little) a forgotten layer   C                  the
-//   input of its segment, once per segment at work, highest:   head               W_h = 3C + 2     its input, the
-//   normalised copy that becomes the gradient, the norm's
-//                                                            backward (while one chunk of logits is smaller than C per
-//                                                            token)
-//                       feed_forward       W_f = 12C + 2    its own 10C + 2, the gradients that come in and go out
+//   attention keeps     A = 6C + H + 2    input, normalised input, q k v, attended; row statistics of attention and norm
+//   feed_forward keeps  F = 10C + 2       input, normalised input, 4C before and 4C after the activation; statistics
+//   a kept layer        K = A + F         (16C and a little)
+//   a forgotten layer   C                 the input of its segment, once per segment
+//   at work, highest:
+//     head              W_h = 3C + 2      its input, the normalised copy that becomes the gradient, the norm's backward
+//                                         (while one chunk of logits is smaller than C per token)
+//     feed_forward      W_f = 12C + 2     its own 10C + 2, the gradients that come in and go out
 //
-//   none       12 K + W_h                         the head runs while all layers are kept
-//   every: 2   6 C + 6 K + W_h                    layers 1, 3, …, 11 kept, one boundary for each of the others
-//   group: 4   2 C + 3 K + A + W_f                two boundaries wait while the last segment, replayed, starts its
-//   backward full       11 C + A + W_f                     the same with segments of one layer
+//   none       12 K + W_h                 the head runs while all layers are kept
+//   every: 2   6 C + 6 K + W_h            layers 1, 3, …, 11 kept, one boundary for each of the others
+//   group: 4   2 C + 3 K + A + W_f        two boundaries wait while the last segment, replayed, starts its backward
+//   full       11 C + A + W_f             the same with segments of one layer
+// clang-format on
 struct Formulas {
   double width, heads;
   double attention() const { return 6 * width + heads + 2; }
