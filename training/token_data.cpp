@@ -149,7 +149,6 @@ class BatchSource::Reader {
     batch_.targets = torch::empty({plan_.micro_sequences, plan_.context}, torch::kInt64);  // (B, T)
     batch_.step = step;
     batch_.first_sequence = step * plan_.global_sequences + first_of_rank + micro * plan_.micro_sequences;
-    failure_ = nullptr;
     state_ = State::requested;
     changed_.notify_all();
   }

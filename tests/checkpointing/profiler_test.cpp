@@ -43,12 +43,12 @@ class Profile : public testing::TestWithParam<Family> {
     return static_cast<int64_t>(MemoryMeter::peak_bytes() - idle_bytes);
   }
 
-  // The extra bytes of both are those of activations alone: parameters would hide a miss.
+  // Activations alone: parameters would hide a miss. A peak at the head's forward has the loss in it, which base_bytes
+  // has too.
   void expect_predicted(const CostTable& costs, const Plan& plan) {
     const int64_t predicted = predict(costs, plan).peak_bytes, measured = measured_peak(plan);
-    EXPECT_EQ(predicted, measured) << plan.origin << ' ' << strip_of(plan);
-    EXPECT_LE(static_cast<double>(predicted), 1.03 * static_cast<double>(measured))
-        << plan.origin << ' ' << strip_of(plan);
+    EXPECT_GE(predicted, measured) << plan.origin << ' ' << strip_of(plan);
+    EXPECT_LE(predicted, measured + costs.base_bytes) << plan.origin << ' ' << strip_of(plan);
   }
 
   std::unique_ptr<BoundModel> model_;
@@ -109,6 +109,7 @@ TEST_P(Profile, MeasuresAllStagesAndNoZeros) {
       EXPECT_GT(cost.at(level).backward_workspace_bytes, 0);
     }
   }
+  EXPECT_EQ(costs.base_bytes, 4);                                 // the loss
   EXPECT_EQ(costs[3].forward_seconds, costs[5].forward_seconds);  // one kind, measured once
   EXPECT_NE(costs[3].forward_seconds, costs[4].forward_seconds);
   EXPECT_EQ(parse_costs(format_costs(costs), "test").stages[4].backward_seconds, costs[4].backward_seconds);

@@ -6,7 +6,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <limits>
+#include <memory>
 #include <string>
 #include <thread>
 

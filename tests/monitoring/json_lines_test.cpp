@@ -13,7 +13,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <string>
 #include <system_error>
+#include <vector>
 
 namespace reprise {
 namespace {

@@ -199,6 +199,10 @@ TEST(LearningRate, FollowsTheStatedFormulas) {
   EXPECT_DOUBLE_EQ(learning_rate_at(scheduled(Schedule::wsd, 20), 89, 100), 2.0 * (1 - 0.9 * 0.5));
 }
 
+TEST(LearningRate, TheLastFifthNeverBeginsInTheWarmUp) {
+  EXPECT_DOUBLE_EQ(learning_rate_at(scheduled(Schedule::wsd, 90), 94, 100), 2.0 * (1 - 0.9 * 0.5));
+}
+
 TEST(LearningRate, ARunInsideItsWarmUpOnlyWarmsUp) {
   EXPECT_DOUBLE_EQ(learning_rate_at(scheduled(Schedule::cosine, 50), 19, 20), 0.8);
 }

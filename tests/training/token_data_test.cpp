@@ -238,6 +238,7 @@ TEST_F(BatchSourceTest, RefusesSharesThatDoNotDivideAndSplitsWithoutWindows) {
   EXPECT_THROW(BatchSource(*shards_, plan(8, 1, 0, 3)), std::invalid_argument);
   EXPECT_THROW(BatchSource(*shards_, plan(8, 3, 0, 2)), std::invalid_argument);
   EXPECT_THROW(BatchSource(*shards_, plan(1, 1, 0, 2)), std::invalid_argument);
+  EXPECT_THROW(BatchSource(*shards_, plan(0, 1)), std::invalid_argument);
   BatchPlan long_context = plan(1, 1);
   long_context.context = 1000;
   EXPECT_TRUE(has(message_of<DataError>([&] { BatchSource(*shards_, long_context); }), "needs 1001 tokens"));
