@@ -29,7 +29,7 @@ ModelConfig gpt2_of_12_layers() {
 // clang-format off
 // The formulas, in elements per token of a gpt2 with everything kept within a stage (level `all`):
 //
-//   attention keeps     A = 6C + H + 2    input, normalised input, q k v, attended; row statistics of attention and norm
+//   attention keeps     A = 6C + H + 2    input, normalised input, q k v, attended; statistics of attention, norm
 //   feed_forward keeps  F = 10C + 2       input, normalised input, 4C before and 4C after the activation; statistics
 //   a kept layer        K = A + F         (16C and a little)
 //   a forgotten layer   C                 the input of its segment, once per segment
