@@ -13,7 +13,6 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kFormat = "reprise.costs/1";
 constexpr int64_t kMostBytes = int64_t{1} << 50;  // with the limit on stages: no sum of bytes leaves 63 bits
 constexpr int64_t kMostCount = int64_t{1} << 40;
-constexpr double kMostSeconds = 1e9;
 constexpr size_t kMostStages = 1024, kMostBuckets = 1 << 16;
 constexpr std::streamoff kMostFileBytes = 16 << 20;
 
@@ -65,28 +64,22 @@ class Value {
     return json_.get<bool>();
   }
 
+  double number(double least, double most, const std::string& expected) const {
+    const double value = json_.is_number() ? json_.get<double>() : std::nan("");
+    if (!(value >= least && value <= most)) refuse(expected);
+    return value;
+  }
+
   int64_t whole(int64_t least, int64_t most) const {
-    const double number = json_.is_number() ? json_.get<double>() : std::nan("");
-    if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most)) ||
-        number != std::floor(number)) {
-      refuse("a whole number from " + std::to_string(least) + " to " + std::to_string(most));
-    }
+    const std::string expected = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
+    const double value = number(static_cast<double>(least), static_cast<double>(most), expected);
+    if (value != std::floor(value)) refuse(expected);
     return json_.get<int64_t>();
   }
 
   int64_t bytes() const { return whole(0, kMostBytes); }
-
-  double seconds() const {
-    const double number = json_.is_number() ? json_.get<double>() : std::nan("");
-    if (!(number >= 0 && number <= kMostSeconds)) refuse("seconds, a number from 0 to 1e9");
-    return number;
-  }
-
-  double bytes_per_second() const {
-    const double number = json_.is_number() ? json_.get<double>() : std::nan("");
-    if (!(number >= 1 && number <= 1e18)) refuse("bytes per second, a number from 1 to 1e18");
-    return number;
-  }
+  double seconds() const { return number(0, 1e9, "seconds, a number from 0 to 1e9"); }
+  double rate() const { return number(1, 1e18, "bytes per second, a number from 1 to 1e18"); }
 
  private:
   const Json& object() const {
@@ -154,7 +147,7 @@ CostTable table_of(const Value& root) {
   costs.base_bytes = root["base_bytes"].bytes();
   costs.optimizer_seconds = root["optimizer_seconds"].seconds();
   if (const Value wire = root["wire"]; !wire.is_null()) {
-    costs.wire = WireModel{wire["latency_seconds"].seconds(), wire["bytes_per_second"].bytes_per_second()};
+    costs.wire = WireModel{wire["latency_seconds"].seconds(), wire["bytes_per_second"].rate()};
   }
   for (const Value& value : root["stages"].elements(1, kMostStages)) {
     const StageCost& stage = costs.stages.emplace_back(stage_of(value));

@@ -13,10 +13,10 @@ namespace {
 
 constexpr size_t kFirstWidth = 4, kWiden = 64;
 constexpr double kRounding = 1e-8;
-constexpr size_t kMostWidth =
-    size_t{1} << 17;                  // with several micro-batches; with one the search is as wide as it takes
-constexpr size_t kExactPoints = 512;  // of the frontier; the rest of a longer one is sampled
-constexpr int64_t kSampledPoints = 64;
+constexpr size_t kMostWidth = size_t{1} << 14;  // with several micro-batches; one is searched as widely as it takes
+constexpr size_t kFrontierWidth = size_t{1} << 15;
+constexpr int64_t kFrontierWork = 180'000'000;  // states looked at, some seconds; past it the frontier is sampled
+constexpr int64_t kSampledPoints = 16;
 
 struct Found {
   Plan plan;
@@ -112,18 +112,43 @@ PlannedStep knapsack_plan(const CostTable& costs, int64_t budget_bytes) {
   return fastest_of(costs, PlanSpace(wireless, Choices::whole_layers), budget_bytes);
 }
 
-// From the fastest plan towards the smallest, each time with one byte less than the last plan needs.
+// From the fastest plan towards the smallest, a window of time at once: one search finds all points in it. The window
+// grows or shrinks by whichever last made the search cheaper by the point.
 std::vector<FrontierPoint> frontier(const CostTable& costs) {
   const PlanSpace space(costs);
   std::vector<FrontierPoint> points;
-  int64_t budget = space.largest_peak(), stride = 0;
+  const Found fastest = Rounds(space, space.largest_peak()).run();
+  int64_t budget = 0, done = fastest.ticks, window = (done >> 17) + 1, work = 0;
+  double cost = 0, growth = 2;
+  const auto add = [&](const Plan& plan, int64_t need_bytes, bool follows_gap) {
+    const Prediction predicted = predict(costs, plan);
+    points.push_back({predicted.peak_bytes, predicted.step_seconds, follows_gap});
+    budget = need_bytes - 1;
+  };
+  add(fastest.plan, fastest.need_bytes, false);
+  while (budget >= space.smallest_peak() && work < kFrontierWork) {
+    SuffixSearch search(space, budget);
+    const int64_t bounds_hold_to = std::max(budget - (budget - space.smallest_peak()) / 8, space.smallest_peak());
+    while (budget >= bounds_hold_to && work < kFrontierWork) {
+      const int64_t least_finish = space.micro_batches() == 1 ? done + 1 : search.least_finish();
+      const std::vector<SuffixState> plans = search.run({budget, done + window, least_finish, kFrontierWidth});
+      work += search.work();
+      if (search.cut()) {
+        window = window / 4 + 1;
+        continue;
+      }
+      for (const SuffixState& state : plans) add(search.plan_of(state), state.need_bytes, false);
+      done += window;
+      const double new_cost = static_cast<double>(search.work()) / static_cast<double>(plans.size() + 1);
+      growth = plans.empty() ? 2 : new_cost > cost ? 1 / growth : growth;
+      cost = new_cost;
+      window = std::clamp<int64_t>(static_cast<int64_t>(static_cast<double>(window) * growth), 1, space.total_ticks());
+    }
+  }
+  const int64_t stride = (budget - space.smallest_peak()) / kSampledPoints + 1;
   while (budget >= space.smallest_peak()) {
-    const Found found = Rounds(space, budget).run();
-    const Prediction predicted = predict(costs, found.plan);
-    points.push_back({predicted.peak_bytes, predicted.step_seconds, stride > 0});
-    if (points.size() == kExactPoints) stride = (found.need_bytes - space.smallest_peak()) / kSampledPoints;
-    budget = found.need_bytes - 1;
-    if (stride > 0) budget = std::max(found.need_bytes - 1 - stride, std::min(budget, space.smallest_peak()));
+    const Found found = Rounds(space, std::max(budget + 1 - stride, space.smallest_peak())).run();
+    add(found.plan, found.need_bytes, true);
   }
   return points;
 }

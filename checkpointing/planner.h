@@ -43,8 +43,8 @@ struct FrontierPoint {
 };
 
 // All peaks worth having, falling, with the fastest step at each: no plan is better than every point in one respect and
-// as good in the other, and fastest_plan(costs, peak_bytes) is the plan of a point. Every point is exact. Past 512
-// points the rest of the way to the smallest peak is sampled at some 64 budgets.
+// as good in the other, and fastest_plan(costs, peak_bytes) is the plan of a point. Every point is exact. Past some
+// seconds of work, tens of thousands of points, the rest of the way to the smallest peak is sampled at some 16 budgets.
 std::vector<FrontierPoint> frontier(const CostTable& costs);
 
 // The fastest choice of whole layers to recompute, communication ignored: what a 0-1 knapsack finds. Throws DoesNotFit.

@@ -52,16 +52,16 @@ std::vector<int> every(int layers, int step) {
 std::vector<int> listed(int layers, const std::vector<int>& list) {
   std::vector<int> groups(static_cast<size_t>(layers), -1);
   for (const int layer : list) {
-    const std::string got = "got " + std::to_string(layer);
+    const std::string got = std::to_string(layer);
     if (layer < 0 || layer >= layers) {
       throw InvalidSetting("checkpointing.list",
-                           "expected layers from 0 to " + std::to_string(layers - 1) + ", " + got +
+                           "expected layers from 0 to " + std::to_string(layers - 1) + ", got " + got +
                                "; nearest legal value: " + std::to_string(std::clamp(layer, 0, layers - 1)));
     }
     int& group = groups[static_cast<size_t>(layer)];
     if (group >= 0) {
-      throw InvalidSetting("checkpointing.list", "expected each layer once, " + got +
-                                                     " twice; nearest legal value: " + got.substr(4) + " once");
+      throw InvalidSetting("checkpointing.list",
+                           "expected each layer once, got " + got + " twice; nearest legal value: " + got + " once");
     }
     group = layer;
   }

@@ -22,11 +22,11 @@ struct StageEvent {
 class StepRecord {
  public:
   explicit StepRecord(size_t capacity = 4096);
-  void begin_step(int64_t step);     // forgets the events of the step before
-  void begin(EventKind kind, int stage, int micro_batch);   // the word now says where the thread is
+  void begin_step(int64_t step);                           // forgets the events of the step before
+  void begin(EventKind kind, int stage, int micro_batch);  // the word now says where the thread is
   void end();
-  std::vector<StageEvent> events() const;                   // oldest first
-  double seconds(EventKind kind) const;                     // sum over the current step, dropped events included
+  std::vector<StageEvent> events() const;  // oldest first
+  double seconds(EventKind kind) const;    // sum over the current step, dropped events included
 
   // {step, phase, stage}: step in the upper 40 bits, phase (EventKind + 1, 0 outside) in 8, stage in 16.
   uint64_t word() const { return word_.load(std::memory_order_relaxed); }

@@ -23,18 +23,20 @@ constexpr std::chrono::seconds kAbortPatience{5};
 constexpr int kTag = 0;  // one tag: messages of a pair match in the order posted
 
 // MPI_ERRORS_RETURN makes calls report instead of ending the process.
-void require_success(int code, const std::string& call) {
-  if (code == MPI_SUCCESS) return;
+[[noreturn]] void throw_failed(int code, const std::string& call) {
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
   MPI_Error_string(code, text, &length);
   throw PeerLost(call + " failed: " + text);
 }
 
+void require_success(int code, const std::string& call) {
+  if (code != MPI_SUCCESS) throw_failed(code, call);
+}
+
 class MpiTransfer : public Transfer {
  public:
-  // `end`: "to rank 1 on h2" or "from rank 1 on h2"; only receives check the length.
-  MpiTransfer(std::string end, bool receives, int bytes) : end_(std::move(end)), receives_(receives), bytes_(bytes) {}
+  MpiTransfer(const Transport& transport, int peer) : transport_(transport), peer_(peer) {}
 
   MPI_Request* request() { return &request_; }
 
@@ -42,22 +44,37 @@ class MpiTransfer : public Transfer {
     if (request_ == MPI_REQUEST_NULL) return true;
     int done = 0;
     MPI_Status status;
-    require_success(MPI_Test(&request_, &done, &status), "MPI_Test of a message " + end_);
-    if (!done || !receives_) return done;
+    const int code = MPI_Test(&request_, &done, &status);
+    if (code != MPI_SUCCESS) throw_failed(code, "MPI_Test of a message with " + transport_.describe(peer_));
+    if (done) check(status);
+    return done;
+  }
+
+ protected:
+  virtual void check(const MPI_Status&) const {}
+
+  const Transport& transport_;
+  const int peer_;
+
+ private:
+  MPI_Request request_ = MPI_REQUEST_NULL;
+};
+
+class MpiReceive : public MpiTransfer {
+ public:
+  MpiReceive(const Transport& transport, int peer, int bytes) : MpiTransfer(transport, peer), bytes_(bytes) {}
+
+ protected:
+  void check(const MPI_Status& status) const override {
     int arrived = 0;
     MPI_Get_count(&status, MPI_BYTE, &arrived);
-    if (arrived != bytes_) {
-      throw PeerLost(std::to_string(arrived) + " bytes arrived " + end_ + " where " + std::to_string(bytes_) +
-                     " were expected: the ranks make different calls");
-    }
-    return true;
+    if (arrived == bytes_) return;
+    throw PeerLost(transport_.describe(peer_) + " sent " + std::to_string(arrived) + " bytes where " +
+                   std::to_string(bytes_) + " were expected: the ranks make different calls");
   }
 
  private:
-  std::string end_;
-  bool receives_;
-  int bytes_;
-  MPI_Request request_ = MPI_REQUEST_NULL;
+  const int bytes_;
 };
 
 class MpiTransport : public Transport {
@@ -103,16 +120,16 @@ class MpiTransport : public Transport {
   const std::string& host(int rank) const override { return hosts_.at(rank); }
 
   std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) override {
-    auto transfer = std::make_unique<MpiTransfer>("to " + describe(peer), false, static_cast<int>(bytes));
-    require_success(MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, world_, transfer->request()),
-                    "MPI_Isend to " + describe(peer));
+    auto transfer = std::make_unique<MpiTransfer>(*this, peer);
+    const int code = MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, world_, transfer->request());
+    if (code != MPI_SUCCESS) throw_failed(code, "MPI_Isend to " + describe(peer));
     return transfer;
   }
 
   std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) override {
-    auto transfer = std::make_unique<MpiTransfer>("from " + describe(peer), true, static_cast<int>(bytes));
-    require_success(MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, world_, transfer->request()),
-                    "MPI_Irecv from " + describe(peer));
+    auto transfer = std::make_unique<MpiReceive>(*this, peer, static_cast<int>(bytes));
+    const int code = MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, world_, transfer->request());
+    if (code != MPI_SUCCESS) throw_failed(code, "MPI_Irecv from " + describe(peer));
     return transfer;
   }
 

@@ -26,8 +26,8 @@ struct RingSchedule {
 
 // Sum over all ranks: the flat buffer is cut into `size` parts; a part travels once around the ring and is added up
 // (reduce-scatter), then once more as the result (all-gather). 2 (size-1) / size of the bytes cross each link, the
-// least possible. Part p is summed in the order of ranks p, p+1, …, p-1. Chunks only let the steps overlap; they do not
-// touch the result.
+// least possible. Part p is summed in the order of ranks p, p+1, ..., p-1. Chunks only let the steps overlap; they do
+// not touch the result.
 RingSchedule sum_schedule(int rank, int size, size_t count, size_t element_bytes);
 
 // From root to the right, chunk by chunk.

@@ -15,10 +15,6 @@ bool contains(const std::vector<std::string>& list, const std::string& text) {
   return std::find(list.begin(), list.end(), text) != list.end();
 }
 
-std::string join_key(const std::string& section, const std::string& name) {
-  return section.empty() ? name : section + "." + name;
-}
-
 std::string error_line(const std::string& place, const std::string& key, const std::string& message) {
   return key.empty() ? fmt::format("{}: {}", place, message) : fmt::format("{} {}: {}", place, key, message);
 }
@@ -81,7 +77,7 @@ void ConfigReader::apply_section(const std::string& key, const YamlNode& node, c
     throw ConfigError(error_line(place(node.line), key, fmt::format("expected a map of keys, got {}", describe(node))));
   }
   for (size_t i = 0; i < node.items.size(); ++i) {
-    const std::string child = join_key(key, node.keys[i]);
+    const std::string child = key.empty() ? node.keys[i] : key + "." + node.keys[i];
     if (node.keys[i].find('.') != std::string::npos) {  // "model.layers: 4" is one key, not two levels
       throw ConfigError(error_line(place(node.items[i].line), child, unknown(child).what()));
     }

@@ -2,8 +2,6 @@
 
 #include <limits>
 
-#include "launcher/policy_settings.h"
-
 namespace reprise {
 
 namespace {

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "launcher/commands.h"
+#include "launcher/evaluator.h"
 #include "launcher/exit_codes.h"
 #include "training/dataset_info.h"
-#include "training/errors.h"
 #include "training/shard_file.h"
 #include "training/token_data.h"
 #include "training/tokenizer.h"
@@ -26,26 +26,12 @@ struct Options {
   bool json = false;
 };
 
-struct ShardFacts {
-  std::string path;
-  int64_t tokens = 0;
-};
-
 struct SplitFacts {
   std::string name;
-  std::vector<ShardFacts> shards;
+  std::vector<std::pair<std::string, int64_t>> shards;  // path, tokens
   int64_t tokens = 0;
   std::string excerpt;
 };
-
-void require_legal_tokens(const ShardFile& shard, int64_t vocabulary) {
-  const auto tokens = shard.tokens();
-  const auto bad =
-      std::find_if(tokens.begin(), tokens.end(), [vocabulary](uint16_t token) { return token >= vocabulary; });
-  if (bad == tokens.end()) return;
-  throw DataError(fmt::format("{}: expected tokens below {}, got {} at token {}", shard.path(), vocabulary, *bad,
-                              bad - tokens.begin()));
-}
 
 std::string excerpt_of(const ShardFile& shard, const Tokenizer& tokenizer) {
   const auto head = shard.tokens().first(std::min(kExcerptTokens, shard.tokens().size()));
@@ -61,7 +47,7 @@ SplitFacts inspect_split(const std::string& directory, const std::string& split,
   facts.tokens = whole.tokens();
   for (const std::string& path : shard_paths(directory, split)) {
     const ShardFile shard(path);
-    require_legal_tokens(shard, info.vocabulary);
+    require_tokens_below(shard, info.vocabulary);
     if (facts.shards.empty()) facts.excerpt = excerpt_of(shard, *tokenizer);
     facts.shards.push_back({path, static_cast<int64_t>(shard.tokens().size())});
   }
@@ -73,7 +59,7 @@ void print_table(const DatasetInfo& info, const std::vector<SplitFacts>& splits)
              info.vocabulary, info.documents);
   for (const SplitFacts& split : splits) {
     fmt::print("\n{}: {} tokens in {} shards\n", split.name, split.tokens, split.shards.size());
-    for (const ShardFacts& shard : split.shards) fmt::print("  {:>14} tokens  {}\n", shard.tokens, shard.path);
+    for (const auto& [path, tokens] : split.shards) fmt::print("  {:>14} tokens  {}\n", tokens, path);
     fmt::print("  begins: {}\n",
                nlohmann::json(split.excerpt).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
@@ -84,7 +70,7 @@ nlohmann::ordered_json json_of(const DatasetInfo& info, const std::vector<SplitF
       {"tokenizer", info.tokenizer}, {"vocabulary", info.vocabulary}, {"documents", info.documents}};
   for (const SplitFacts& split : splits) {
     nlohmann::ordered_json shards = nlohmann::ordered_json::array();
-    for (const ShardFacts& shard : split.shards) shards.push_back({{"path", shard.path}, {"tokens", shard.tokens}});
+    for (const auto& [path, tokens] : split.shards) shards.push_back({{"path", path}, {"tokens", tokens}});
     json[split.name] = {{"tokens", split.tokens}, {"shards", shards}, {"excerpt", split.excerpt}};
   }
   return json;

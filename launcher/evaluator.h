@@ -11,6 +11,9 @@
 
 namespace reprise {
 
+// Throws DataError that names file and place unless every token is below the vocabulary.
+void require_tokens_below(const ShardFile& shard, int64_t vocabulary);
+
 // Sums over the targets of a split.
 struct EvaluationTotals {
   double loss = 0;     // nats
@@ -29,7 +32,6 @@ class Evaluator {
   const EvaluationTotals& totals() const { return totals_; }
 
  private:
-  void check(const ShardFile& shard) const;
   void add_windows(std::span<const uint16_t> tokens, int64_t count, int64_t length);
 
   const int64_t vocabulary_, context_;

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -15,7 +16,6 @@
 #include "distributed/flat_layout.h"
 #include "launcher/build_facts.h"
 #include "launcher/host_facts.h"
-#include "launcher/measure.h"
 #include "launcher/setting.h"
 #include "training/durable_file.h"
 #include "training/errors.h"
@@ -32,6 +32,19 @@ ModelConfig one_layer_of(const Config& config) {
   ModelConfig model = config.model;
   model.layers = 1;
   return model;
+}
+
+// The median wall-clock seconds of `rounds` runs of `work`, after one that does not count.
+double median_seconds(int rounds, const std::function<void()>& work) {
+  std::vector<double> seconds;
+  for (int round = -1; round < rounds; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    if (round >= 0) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  const auto middle = seconds.begin() + rounds / 2;
+  std::nth_element(seconds.begin(), middle, seconds.end());
+  return *middle;
 }
 
 FlatLayout layout_of(const StageChain& model) {
@@ -147,15 +160,20 @@ WireModel fit_wire(Communicator& communicator) {
     for (const auto& figures : gather_figures(communicator, {seconds})) slowest = std::max(slowest, figures[0]);
     return slowest;
   };
+  // Four times longer each time, until the bytes outweigh the latency.
   constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;
+  constexpr double kLongSeconds = 0.05;
   const double short_seconds = slowest_sum(kShortBytes);
-  // Long enough to outweigh the latency, short enough that six sums take half a second on a slow wire.
-  const double in_time = 0.08 / short_seconds * kShortBytes;
-  const int64_t long_bytes =
-      std::clamp(static_cast<int64_t>(in_time) / 4096 * 4096, int64_t{4} * kShortBytes, kLongestBytes);
-  const double long_seconds = slowest_sum(long_bytes);
-  const double per_byte =
-      std::max(1e-13, (long_seconds - short_seconds) / static_cast<double>(long_bytes - kShortBytes));
+  int64_t long_bytes = kShortBytes;
+  double long_seconds = short_seconds;
+  while (long_bytes < kLongestBytes && long_seconds < kLongSeconds) {
+    long_bytes *= 4;
+    long_seconds = slowest_sum(long_bytes);
+  }
+  if (long_bytes == kShortBytes) return {0, static_cast<double>(long_bytes) / long_seconds};
+  // At least half of the long sum is bytes: on a busy machine the difference of two times may come out as nothing.
+  const double per_byte = std::max((long_seconds - short_seconds) / static_cast<double>(long_bytes - kShortBytes),
+                                   0.5 * long_seconds / static_cast<double>(long_bytes));
   return {std::max(0.0, short_seconds - per_byte * kShortBytes), 1 / per_byte};
 }
 

@@ -28,11 +28,21 @@ int64_t budget_bytes(const std::string& budget, int local_ranks) {
 
 PlannedStep choose_plan(const Config& config, const CostTable& costs, int local_ranks) {
   const std::string& policy = config.checkpointing.policy;
-  if (policy == "budget") return fastest_plan(costs, budget_bytes(config.budget.budget, local_ranks));
-  if (policy == "knapsack") return knapsack_plan(costs, budget_bytes(config.budget.knapsack, local_ranks));
+  const auto within = [&](const std::string& budget, PlannedStep (*planner)(const CostTable&, int64_t)) {
+    const int64_t bytes = budget_bytes(budget, local_ranks);
+    PlannedStep step = planner(costs, bytes);
+    step.plan.origin = fmt::format("{}: {}", policy, format_bytes(static_cast<uint64_t>(bytes)));
+    return step;
+  };
+  if (policy == "budget") return within(config.budget.budget, fastest_plan);
+  if (policy == "knapsack") return within(config.budget.knapsack, knapsack_plan);
   PlannedStep step;
-  step.plan = policy == "greedy" ? greedy_plan(costs, config.budget.greedy_bytes)
-                                 : plan_of(config.checkpointing, shapes_of(costs));
+  if (policy == "greedy") {
+    step.plan = greedy_plan(costs, config.budget.greedy_bytes);
+    step.plan.origin = "greedy: " + bytes_text(config.budget.greedy_bytes);
+  } else {
+    step.plan = plan_of(config.checkpointing, shapes_of(costs));
+  }
   step.predicted = predict(costs, step.plan);
   return step;
 }
@@ -49,7 +59,7 @@ std::string what_would_fit(const DoesNotFit& failure, const CostTable& costs, in
       static_cast<double>(smallest - costs.base_bytes) / static_cast<double>(costs.micro_sequences);
   const auto fitting = static_cast<int64_t>(static_cast<double>(budget_bytes - costs.base_bytes) / per_sequence);
   if (budget_bytes > costs.base_bytes && fitting >= 1) {
-    sentence += fmt::format("; batch.micro_sequences: {} would fit", std::min(fitting, costs.micro_sequences - 1));
+    sentence += fmt::format("; batch.micro_sequences: {} would fit", fitting);
   }
   return sentence;
 }

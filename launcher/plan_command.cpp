@@ -151,31 +151,37 @@ void report(const Options& options, const CostTable& costs, const PlannedStep& s
   if (options.json) fmt::print("{}\n", json.dump());
 }
 
+int refuse(const Options& options, const Config& config, const CostTable& costs, const DoesNotFit& failure) {
+  const std::string& budget = config.checkpointing.policy == "knapsack" ? config.budget.knapsack : config.budget.budget;
+  const std::string message = what_would_fit(failure, costs, budget_bytes(budget, options.ranks));
+  if (options.json) {
+    const nlohmann::ordered_json json{{"error", message},
+                                      {"smallest_peak_bytes", failure.smallest().predicted.peak_bytes}};
+    fmt::print("{}\n", json.dump());
+  }
+  fmt::print(stderr, "reprise: {}\n", message);
+  return kDoesNotFit;
+}
+
 int plan(const Options& options) {
   check_usage(options);
-  const Config config = read_config(options);
+  Config config = read_config(options);
   CostTable costs;
-  std::optional<int64_t> budget;
   try {
     costs = read_or_measure(options, config);
+    std::optional<int64_t> budget;
     if (!options.memory.empty()) budget = parse_memory(options.memory, options.ranks);
-    const bool by_budget = budget && options.policy.empty();
-    report(options, costs, by_budget ? fastest_plan(costs, *budget) : choose_plan(config, costs, options.ranks),
-           budget);
+    if (budget && options.policy.empty()) {
+      config.checkpointing.policy = "budget";
+      config.budget.budget = bytes_text(*budget);
+    }
+    report(options, costs, choose_plan(config, costs, options.ranks), budget);
+    return kDone;
   } catch (const InvalidSetting& error) {
     throw at_setting(config, error);
   } catch (const DoesNotFit& failure) {
-    const int64_t wanted = budget.value_or(budget_bytes(config.budget.budget, options.ranks));
-    const std::string message = what_would_fit(failure, costs, wanted);
-    if (options.json) {
-      const nlohmann::ordered_json json{{"error", message},
-                                        {"smallest_peak_bytes", failure.smallest().predicted.peak_bytes}};
-      fmt::print("{}\n", json.dump());
-    }
-    fmt::print(stderr, "reprise: {}\n", message);
-    return kDoesNotFit;
+    return refuse(options, config, costs, failure);
   }
-  return kDone;
 }
 
 }  // namespace
@@ -186,7 +192,7 @@ Command add_plan(CLI::App& app) {
   command
       ->add_option("CONFIG", options->words,
                    "Configuration (YAML), then settings key.sub=value; not needed with --costs")
-      ->type_name("[CONFIG] [KEY=VALUE ...]");
+      ->type_name("KEY=VALUE");
   command->add_option("--policy", options->policy, "Instead of the configuration's: NAME or NAME:VALUE");
   command->add_option("--memory", options->memory,
                       "Budget: the fastest plan whose peak fits; 3GiB, or 90% of this host");

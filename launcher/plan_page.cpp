@@ -85,12 +85,12 @@ std::string plan_page(const CostTable& costs, const PlannedStep& step) {
   page +=
       "  = keeps all, - lean, . its input only, r recomputes; [ ] recomputed as one; first the embedding, last the "
       "head\n\n";
-  page += fmt::format("  {:<38} {:<18} {:>11} {:>10}\n", "stages", "", "held", "replay");
+  page += fmt::format("  {:<46} {:<18} {:>11} {:>10}\n", "stages", "", "held", "replay");
   for (const Row& row : rows_of(costs, plan)) {
     const std::string stages = row.first == row.last ? fmt::format("{} {}", row.first, costs[row.first].name)
                                                      : fmt::format("{}–{} {} … {}", row.first, row.last,
                                                                    costs[row.first].name, costs[row.last].name);
-    page += fmt::format("  {:<38} {:<18} {:>11} {:>10}\n", stages, what_it_does(row), bytes(row.held_bytes),
+    page += fmt::format("  {:<46} {:<18} {:>11} {:>10}\n", stages, what_it_does(row), bytes(row.held_bytes),
                         row.recompute ? format_seconds(row.replay_seconds) : "");
   }
   const Prediction& predicted = step.predicted;

@@ -1,10 +1,9 @@
-#include "launcher/policy_settings.h"
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <limits>
 
+#include "launcher/config_schema.h"
 #include "launcher/spelling.h"
 
 namespace reprise {

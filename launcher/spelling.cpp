@@ -51,7 +51,9 @@ std::string nearest_key(std::string_view key, const std::vector<std::string>& ke
   for (const std::string& candidate : keys) {
     if (name_in(candidate) == name_in(key)) return candidate;
   }
-  return nearest_spelling(key, keys);
+  // Else it may be the section that is misspelled.
+  const std::string whole = nearest_spelling(key, keys);
+  return whole.empty() ? nearest_spelling(key.substr(0, key.find('.')), keys) : whole;
 }
 
 std::string did_you_mean(const std::string& suggestion) {

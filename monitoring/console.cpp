@@ -26,6 +26,10 @@ std::string format_loss(double loss) {
   return std::abs(loss) < 1e4 ? fmt::format("{:.3f}", loss) : fmt::format("{:.3e}", loss);
 }
 
+std::string predicted(const char* what, const std::string& planned, const std::string& measured, double miss) {
+  return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, planned, measured, miss);
+}
+
 // Sums over the latest steps, so that the figures follow the run without trembling.
 class Window {
  public:
@@ -77,7 +81,6 @@ class Console final : public Sink {
 
  private:
   std::string step_line(const StepReport& report) const;
-  std::string predicted(const char* what, const std::string& planned, const std::string& measured, double miss) const;
   void print_line(const std::string& text, const char* style = nullptr);
   void draw_step_line(const std::string& text);
   void keep_step_line();
@@ -140,11 +143,6 @@ void Console::evaluation(const EvaluationReport& report) {
   print_line(fmt::format("evaluation {}/{}  loss {}  {} tokens in {}", report.step, steps_, format_loss(report.loss),
                          format_count(static_cast<double>(report.tokens)), format_seconds(report.seconds)),
              cyan);
-}
-
-std::string Console::predicted(const char* what, const std::string& planned, const std::string& measured,
-                               double miss) const {
-  return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, planned, measured, miss);
 }
 
 void Console::end(const RunEnd& end) {

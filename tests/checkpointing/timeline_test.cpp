@@ -130,6 +130,18 @@ TEST(Timeline, WorkedExampleOfFourLayers) {
   expect_prediction(thin, 33, 5.25, 28);
 }
 
+TEST(Timeline, MemoryCurveOfTheWorkedExample) {
+  Plan joined = keep_but({});
+  joined.segments = {{0, 1, true}, {2, 2, false}, {3, 3, false}};
+  std::vector<int64_t> mib;
+  for (const MemoryPoint& point : simulate(four_layers(), joined).memory) mib.push_back(point.bytes >> 20);
+  const std::vector<int64_t> forward{12, 13, 20, 28}, backward{29, 21, 20, 28, 28, 20}, wire_and_optimizer{10, 10};
+  std::vector<int64_t> expected = forward;  // the second stage holds its own boundary beside the segment's
+  expected.insert(expected.end(), backward.begin(), backward.end());  // two kept, two replayed, two done with
+  expected.insert(expected.end(), wire_and_optimizer.begin(), wire_and_optimizer.end());
+  EXPECT_EQ(mib, expected);
+}
+
 TEST(Timeline, FrontierOfTheWorkedExample) {
   const CostTable costs = four_layers();
   const std::vector<FrontierPoint> points = frontier(costs);

@@ -59,7 +59,7 @@ TEST(Deadline, NamesTheSilentRankTheCallAndThePhase) {
       EXPECT_LT(seconds_since(begin), 1.2);
       EXPECT_EQ(message, communicator.describe(communicator.rank()) + ": no answer from " + communicator.describe(1) +
                              " in all-reduce of 4.0 MiB for 0.2 s during step 12");
-      EXPECT_NE(lost_message([&] { communicator.barrier(); }), "") << "the communicator is dead";
+      EXPECT_NE(lost_message([&] { communicator.start_sum(flat); }), "") << "the communicator is dead";
       EXPECT_LT(seconds_since(begin), 1.2) << "and says so at once";
       const std::lock_guard lock(mutex);
       is_over = true;
@@ -96,6 +96,28 @@ TEST(Failure, ARankThatThrowsEndsTheOthersWaitsAtOnce) {
     EXPECT_EQ(told, size - 1);
     EXPECT_LT(seconds_since(begin), 5);
   }
+}
+
+// Ranks 1 and 3 are rank 2's neighbours; both compute and do not notice. Their communication threads pass the news on.
+TEST(Failure, NewsReachesARankThroughNeighboursThatDoNotWait) {
+  std::mutex mutex;
+  std::condition_variable told;
+  bool is_told = false;
+  const auto body = [&](Communicator& communicator) {
+    communicator.set_wait_limit(20, "step 3");
+    if (communicator.rank() == 0) throw std::out_of_range("token 70000");
+    auto flat = torch::ones({1000});
+    const auto pending = communicator.start_sum(flat);
+    const std::string message = communicator.rank() == 2 ? lost_message([&] { pending->wait(); }) : "not waiting";
+    EXPECT_NE(message, "");
+    std::unique_lock lock(mutex);
+    is_told |= communicator.rank() == 2;
+    told.notify_all();
+    told.wait(lock, [&] { return is_told; });
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_THROW(run_as_threads(4, body), std::out_of_range);
+  EXPECT_LT(seconds_since(begin), 5);
 }
 
 // A failed rank drops its tensors while the others' copies are under way: the sanitizers watch.

@@ -33,7 +33,8 @@ TEST(Spelling, KeysOfTheSameSectionComeFirst) {
   EXPECT_EQ(nearest_key("run.micro_sequences", keys), "batch.micro_sequences");
   EXPECT_EQ(nearest_key("modle", keys), "model");
   EXPECT_EQ(nearest_key("steps", keys), "run.steps");
-  EXPECT_EQ(nearest_key("model.colour", keys), "");
+  EXPECT_EQ(nearest_key("modle.x", keys), "model");
+  EXPECT_EQ(nearest_key("colour.x", keys), "");
 }
 
 }  // namespace
