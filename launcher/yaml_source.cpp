@@ -20,6 +20,8 @@ constexpr size_t kMostLevels = 32;
 // keys given twice.
 class TreeBuilder final : public YAML::EventHandler {
  public:
+  explicit TreeBuilder(const std::string& source) : source_(source) {}
+
   YamlNode root;
 
   void OnDocumentStart(const YAML::Mark& mark) override {
@@ -38,6 +40,9 @@ class TreeBuilder final : public YAML::EventHandler {
     node.kind = YamlNode::Kind::scalar;
     node.text = text;
     node.quoted = tag == "!";
+    if (node.quoted && !is_closed(static_cast<size_t>(mark.pos))) {
+      fail(mark, "expected a closing quote, got the end of the file");
+    }
     add(mark, std::move(node));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -57,6 +62,21 @@ class TreeBuilder final : public YAML::EventHandler {
     std::optional<std::string> key;  // of a map whose value comes next
     int key_line = 0;
   };
+
+  // Whether the quoted text that starts at `begin` ends. yaml-cpp takes the rest of the file for an unclosed one.
+  bool is_closed(size_t begin) const {
+    const size_t quote = source_.find_first_of("\"'", begin);
+    if (quote == std::string::npos) return false;
+    for (size_t i = quote + 1; i < source_.size(); ++i) {
+      const bool doubled = source_[quote] == '\'' && source_.compare(i, 2, "''") == 0;
+      if (doubled || (source_[quote] == '"' && source_[i] == '\\')) {
+        ++i;
+      } else if (source_[i] == source_[quote]) {
+        return true;
+      }
+    }
+    return false;
+  }
 
   std::string path() const {
     std::string dotted;
@@ -127,6 +147,7 @@ class TreeBuilder final : public YAML::EventHandler {
     parent.node.items.push_back(std::move(node));
   }
 
+  const std::string& source_;
   std::vector<Open> open_;
   int documents_ = 0;
 };
@@ -158,7 +179,7 @@ YamlNode parse_yaml(const std::string& text) {
                     fmt::format("expected UTF-8 text, got the byte 0x{:02x}", static_cast<unsigned char>(text[bad])));
   }
   std::istringstream stream(text);
-  TreeBuilder builder;
+  TreeBuilder builder(text);
   try {
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {

@@ -56,6 +56,22 @@ TEST(YamlSource, RefusesWhatHidesValues) {
   expect_error("a: 1\n---\nb: 2\n", 2, "", "one document");
 }
 
+TEST(YamlSource, RefusesAQuoteThatIsNeverClosed) {
+  const std::string rest = "\nmodel: {layers: 2}\n";
+  expect_error("a: \"open" + rest, 1, "a", "closing quote");
+  expect_error("é: 1  # \"é\"\r\na: 'open" + rest, 2, "a", "closing quote");
+  expect_error("a: \"open\\\"" + rest, 1, "a", "closing quote");
+  expect_error("a: 'open''" + rest, 1, "a", "closing quote");
+  expect_error("m: {a: \"1\", b: \"open" + rest, 1, "m.b", "closing quote");
+}
+
+TEST(YamlSource, AcceptsQuotesThatAreClosed) {
+  const YamlNode root = parse_yaml("é: \"it's\"\r\nb: 'say \"x\" it''s'\nc: \"two\n  lines \\\"\\\\\"\nd: ''\n");
+  std::vector<std::string> texts;
+  for (const YamlNode& item : root.items) texts.push_back(item.text);
+  EXPECT_EQ(texts, (std::vector<std::string>{"it's", "say \"x\" it's", "two lines \"\\", ""}));
+}
+
 TEST(YamlSource, RefusesWhatIsNoConfiguration) {
   expect_error("a: [1, 2\n", 2, "", "YAML");
   expect_error("a: 1\n b: 2\n", 2, "", "YAML");
