@@ -65,7 +65,8 @@ std::string regime_of(const CostTable& costs, const Plan& plan) {
   last_micro_batch.micro_batches = 1;
   const Timeline timeline = simulate(last_micro_batch, plan);
   const int critical = critical_stage(costs, timeline);
-  if (critical > 0) return wire_bound(layers_of(costs, plan, critical));
+  const bool mostly_waits = 2 * timeline.predicted.exposed_seconds > timeline.predicted.step_seconds;
+  if (critical > 0 || mostly_waits) return wire_bound(layers_of(costs, plan, critical));
 
   double recomputing = 0;
   for (const TimelineEvent& event : timeline.events) {

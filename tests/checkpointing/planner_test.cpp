@@ -254,11 +254,8 @@ TEST(Planner, FrontierAndSinglePlansAgree) {
                         below = fastest_plan(costs, points[i].peak_bytes - 1);
       EXPECT_EQ(at.predicted.peak_bytes, points[i].peak_bytes);
       EXPECT_EQ(at.predicted.step_seconds, points[i].step_seconds);
-      if (points[i + 1].follows_gap) {
-        EXPECT_GE(below.predicted.peak_bytes, points[i + 1].peak_bytes);
-      } else {
-        EXPECT_EQ(below.predicted.peak_bytes, points[i + 1].peak_bytes);
-      }
+      EXPECT_EQ(below.predicted.peak_bytes, points[i + 1].peak_bytes);
+      EXPECT_FALSE(points[i + 1].follows_gap);
     }
     EXPECT_THROW(fastest_plan(costs, points.back().peak_bytes - 1), DoesNotFit);
   }

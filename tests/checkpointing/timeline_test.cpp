@@ -177,6 +177,8 @@ TEST(Regime, SaysWhichIsTheBottleneck) {
             "the wire is the bottleneck: 1 of the first 3 of 4 layers recompute for free");
   EXPECT_EQ(regime_of(costs, keep_but({0, 1, 2, 3})),
             "the wire is the bottleneck: the first 3 of 4 layers recompute for free");
+  costs.buckets = {{0, costs.size() - 1, 1 << 30}};
+  EXPECT_EQ(regime_of(costs, keep_but({})), "the wire is the bottleneck: no whole layer is hidden behind it");
   costs.wire.reset();
   EXPECT_EQ(regime_of(costs, keep_but({})), "compute is the bottleneck: recomputing takes 0.0 % of the step");
 }
