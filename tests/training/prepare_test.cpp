@@ -96,6 +96,12 @@ TEST_F(Prepare, EqualDocumentsAreNeverOnBothSides) {
   }
 }
 
+TEST_F(Prepare, ManyEqualDocumentsCountAsOne) {
+  prepare(std::vector<std::string>(40, file("a", "0123456789012345678x")));
+  EXPECT_EQ(documents_of(out_.path(), "train"), std::vector<std::string>(40, "0123456789012345678"));
+  EXPECT_EQ(documents_of(out_.path(), "validation"), std::vector<std::string>(40, "x"));
+}
+
 TEST_F(Prepare, AJsonLineIsADocument) {
   std::string lines;
   for (int i = 0; i < 40; ++i) lines += "{\"id\": 1, \"text\": \"li\\u006ee\\n" + std::to_string(i) + "\"}\r\n";
@@ -193,6 +199,19 @@ TEST_F(Prepare, NoticesAFileThatChangesMeanwhile) {
     const std::string path = file("a", std::string(1000, 'a'));
     const auto change = [&](int64_t done, int64_t) {
       if (done == 1000) put(path, std::string(static_cast<size_t>(1000 + difference), 'a'));
+    };
+    EXPECT_TRUE(has(message_of<DataError>([&] { prepare_data({path}, out_.path(), "bytes", change); }), "changed"));
+    EXPECT_THROW(read_dataset_info(out_.path()), DataError);
+  }
+}
+
+TEST_F(Prepare, NoticesDocumentsThatComeOrGoMeanwhile) {
+  const std::string line = "{\"text\": \"" + std::string(30, 'a') + "\"}\n";
+  // A line goes after the first reading of both; a line comes while the second one is under way.
+  for (const auto& [after, lines_read] : {std::pair{line, 2}, std::pair{line + line + line, 3}}) {
+    const std::string path = file("a.jsonl", line + line);
+    const auto change = [&, &text = after, &lines = lines_read](int64_t done, int64_t) {
+      if (done == lines * std::ssize(line)) put(path, text);
     };
     EXPECT_TRUE(has(message_of<DataError>([&] { prepare_data({path}, out_.path(), "bytes", change); }), "changed"));
     EXPECT_THROW(read_dataset_info(out_.path()), DataError);
