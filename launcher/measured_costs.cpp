@@ -47,14 +47,6 @@ double median_seconds(int rounds, const std::function<void()>& work) {
   return *middle;
 }
 
-FlatLayout layout_of(const StageChain& model) {
-  std::vector<FlatEntry> entries;
-  for (int i = 0; i < model.parameters().size(); ++i) {
-    entries.push_back({model.parameters()[i].numel(), model.parameters()[i].lowest_stage()});
-  }
-  return FlatLayout(std::move(entries));
-}
-
 double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
   AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting);
   return median_seconds(5, [&] { optimizer.step(setting.learning_rate, optimizer.check_and_clip()); });

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "launcher/plan_page.h"
 #include "training/durable_file.h"
 #include "training/errors.h"
 #include "training/safetensors.h"
@@ -43,12 +44,10 @@ RunDirectory::RunDirectory(const Config& config) : path_(config.run.directory) {
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
 }
 
-void RunDirectory::write_plan(const Plan& plan) const {
-  nlohmann::ordered_json json{{"origin", plan.origin}, {"strip", strip_of(plan)}};
-  for (const Segment& segment : plan.segments) {
-    json["segments"].push_back({{"first", segment.first}, {"last", segment.last}, {"recompute", segment.recompute}});
-  }
-  for (SaveLevel level : plan.save) json["save"].push_back(name_of(level));
+void RunDirectory::write_plan(const PlannedStep& step) const {
+  nlohmann::ordered_json json = plan_json(step);
+  json["origin"] = step.plan.origin;
+  json["strip"] = strip_of(step.plan);
   write_durably(path_ + "/plan.json", json.dump(1) + "\n");
 }
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "checkpointing/plan.h"
+#include "checkpointing/planner.h"
 #include "launcher/config.h"
 
 namespace reprise {
@@ -15,7 +15,7 @@ class RunDirectory {
   // removes that run's files and leaves all others. Throws StorageError.
   explicit RunDirectory(const Config& config);
 
-  void write_plan(const Plan& plan) const;
+  void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
   void write_weights(const StageChain& model, const std::string& tokenizer) const;
 
   std::string metrics() const { return path_ + "/metrics.jsonl"; }

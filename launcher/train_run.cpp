@@ -177,7 +177,7 @@ class RankRun {
 
   void open_sinks() {
     if (communicator_.rank() == 0) {
-      directory_->write_plan(chosen_.plan);
+      directory_->write_plan(chosen_);
       sinks_.push_back(make_console(stdout, config_.monitoring.every_steps));
       sinks_.push_back(make_json_lines(directory_->metrics()));
       sinks_.push_back(make_loss_plot(directory_->loss_plot()));

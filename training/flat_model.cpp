@@ -8,8 +8,6 @@
 
 namespace reprise {
 
-namespace {
-
 FlatLayout layout_of(const StageChain& model) {
   std::vector<FlatEntry> entries;
   for (int i = 0; i < model.parameters().size(); ++i) {
@@ -18,6 +16,8 @@ FlatLayout layout_of(const StageChain& model) {
   }
   return FlatLayout(std::move(entries));
 }
+
+namespace {
 
 // Padding between parameters belongs to the one before it: zeros stay zeros under either kind of update.
 std::vector<FlatRange> ranges_of(const FlatLayout& layout, const ParameterTable& table) {

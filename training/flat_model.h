@@ -11,6 +11,9 @@
 
 namespace reprise {
 
+// Where a model's parameters lie in its flat tensors.
+FlatLayout layout_of(const StageChain& model);
+
 // Flat parameters and gradients of a model, and the binding of the model's parameters to views of both. The model must
 // not outlive it. Without gradients the model can only be evaluated.
 struct FlatModel {

@@ -26,11 +26,6 @@ class ByteTokenizer final : public Tokenizer {
     return text;
   }
 
-  double bytes_per_token(const std::vector<int64_t>& tokens) const override {
-    if (tokens.empty()) return 0;
-    return static_cast<double>(decode(tokens).size()) / static_cast<double>(tokens.size());
-  }
-
  private:
   static constexpr int64_t kEndOfDocument = 256;
 };

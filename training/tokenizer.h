@@ -19,9 +19,6 @@ class Tokenizer {
   virtual std::vector<uint16_t> encode(std::string_view text) const = 0;
   // The end of a document has no text. Throws DataError on a token outside the vocabulary.
   virtual std::string decode(const std::vector<int64_t>& tokens) const = 0;
-  // Bytes of text a token stands for on average, ends of documents counted as tokens: bits per byte of a loss in nats
-  // are loss / ln 2 / this. 0 without tokens.
-  virtual double bytes_per_token(const std::vector<int64_t>& tokens) const = 0;
 };
 
 // bytes: 256 byte values and 256 = end of document.

@@ -78,7 +78,8 @@ class Commands(ProgramTest):
         files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
         self.assertEqual(files, {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "final/model.safetensors"})
         xml.etree.ElementTree.parse(run.folder / "loss.svg")
-        json.loads((run.folder / "plan.json").read_text())
+        plan = json.loads((run.folder / "plan.json").read_text())
+        self.assertEqual(sorted(plan), ["origin", "plan", "predicted", "strip"])
         self.check_metrics(run)
         self.check_eval(run)
         self.check_sample(run)

@@ -23,8 +23,6 @@ TEST(ByteTokenizer, EveryByteIsItsOwnTokenAndComesBack) {
 TEST(ByteTokenizer, TheEndOfADocumentHasNoText) {
   const auto tokenizer = make_tokenizer("bytes");
   EXPECT_EQ(tokenizer->decode({'a', 256, 'b'}), "ab");
-  EXPECT_EQ(tokenizer->bytes_per_token({'a', 'b', 'c', 256}), 0.75);
-  EXPECT_EQ(tokenizer->bytes_per_token({}), 0.0);
 }
 
 TEST(ByteTokenizer, RefusesTokensOutsideTheVocabulary) {
