@@ -158,6 +158,7 @@ bool WireThread::advance_active() {
 void WireThread::complete_front() {
   const std::shared_ptr<WireJob> job = std::move(active_.front());
   active_.pop_front();
+  { const RingOperation over = std::move(job->operation); }  // lets go of the tensor before anybody learns of the end
   const std::lock_guard lock(mutex_);
   job->interval.finished_seconds = seconds(Clock::now());
   job->is_done = true;

@@ -68,6 +68,14 @@ void derive_model(Config& config) {
 }
 
 void derive_batch(Config& config) {
+  if (config.micro_sequences == kAuto) {
+    const std::string& policy = config.checkpointing.policy;
+    if (policy == "budget" || policy == "knapsack") return;
+    throw wrong_value(
+        "batch.micro_sequences",
+        fmt::format("a number with checkpointing.policy: {}, for auto needs a budget to choose within", policy), "auto",
+        "");
+  }
   const int64_t global = config.global_sequences, micro = config.micro_sequences;
   int64_t fitting = std::min(micro, global);
   while (global % fitting != 0) --fitting;

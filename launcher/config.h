@@ -51,13 +51,15 @@ struct MonitoringSetting {
   std::string prometheus_listen = "127.0.0.1:0";
 };
 
+inline constexpr int64_t kAuto = 0;  // of a number that is chosen before the first step
+
 // A run's configuration. The members' initial values are the defaults of the keys.
 struct Config {
   RunSetting run;
   ModelConfig model;  // resolved
   std::string data_directory;
-  std::string tokenizer = "bytes";  // of the data
-  int64_t global_sequences = 8, micro_sequences = 4;
+  std::string tokenizer = "bytes";                    // of the data
+  int64_t global_sequences = 8, micro_sequences = 4;  // micro_sequences: or kAuto
   OptimizerSetting optimizer;
   NonFinite on_non_finite = NonFinite::stop;
   PolicySetting checkpointing;

@@ -52,8 +52,9 @@ Rows data_batch_and_optimizer() {
 
       integer_setting("batch.global_sequences", 1, kMany, "sequences of one update, over all ranks",
                       MEMBER(global_sequences)),
-      integer_setting("batch.micro_sequences", 1, kMany, "sequences of one forward on one rank",
-                      MEMBER(micro_sequences)),
+      or_auto(integer_setting("batch.micro_sequences", 1, kMany, "sequences of one forward on one rank",
+                              MEMBER(micro_sequences), kOrAuto),
+              MEMBER(micro_sequences)),
 
       number_setting("optimizer.learning_rate", kPositive, "peak", MEMBER(optimizer.learning_rate)),
       number_setting("optimizer.beta1", kBelowOne, "decay of the first moment", MEMBER(optimizer.beta1)),

@@ -7,10 +7,10 @@
 #include <system_error>
 
 #include "checkpointing/cost_table.h"
-#include "checkpointing/planner.h"
 #include "distributed/agreement.h"
 #include "distributed/communicator.h"
 #include "launcher/config.h"
+#include "launcher/joint_choice.h"
 #include "launcher/together.h"
 #include "training/errors.h"
 
@@ -39,7 +39,7 @@ Failure describe_failure(std::exception_ptr error) {
     return {kConfiguration, one_line(failure.what()), true};
   } catch (const UsageError& failure) {
     return {kUsage, one_line(failure.what())};
-  } catch (const DoesNotFit& failure) {
+  } catch (const NothingFits& failure) {
     return {kDoesNotFit, one_line(failure.what())};
   } catch (const DataError& failure) {
     return {kBadInput, one_line(failure.what())};

@@ -34,21 +34,32 @@ uint64_t kilobytes_of(const char* path, const std::string& name) {
   return kilobytes * 1024;
 }
 
-// Version 2 only: every group from the process's own up to the root may carry a limit ("max": none).
-uint64_t cgroup_limit() {
-  uint64_t limit = 0;
-  const std::string own = field_of("/proc/self/cgroup", "0::");  // "0::/user.slice/…": the field starts with ':'
-  const fs::path root = "/sys/fs/cgroup";
-  for (fs::path group =
-           root / fs::path(own.substr(own.find('/') == std::string::npos ? own.size() : own.find('/') + 1));
-       ; group = group.parent_path()) {
+// Every group from the process's own up to the root may carry a limit; 0: none does.
+uint64_t tightest_limit(const fs::path& root, const std::string& own, const char* file) {
+  constexpr uint64_t kUnlimited = uint64_t{1} << 60;  // version 1 says so with a number near 2^63
+  uint64_t limit = kUnlimited;
+  const size_t slash = own.find('/');
+  for (fs::path group = root / (slash == std::string::npos ? "" : own.substr(slash + 1));;
+       group = group.parent_path()) {
     std::string text;
-    std::ifstream(group / "memory.max") >> text;
+    std::ifstream(group / file) >> text;
     const auto value = parse_integer(text);
-    if (value && *value > 0)
-      limit = limit == 0 ? static_cast<uint64_t>(*value) : std::min(limit, static_cast<uint64_t>(*value));
-    if (group == root || !group.has_relative_path()) return limit;
+    if (value && *value > 0) limit = std::min(limit, static_cast<uint64_t>(*value));
+    if (group == root || !group.has_relative_path()) return limit == kUnlimited ? 0 : limit;
   }
+}
+
+// Version 2's hierarchy, or version 1's of the memory controller where there is one.
+uint64_t cgroup_limit() {
+  const char* groups = "/proc/self/cgroup";  // lines such as "0::/user.slice" and "4:memory:/user.slice"
+  std::ifstream file(groups);
+  for (std::string line; std::getline(file, line);) {
+    const size_t found = line.find(":memory:");
+    if (found != std::string::npos) {
+      return tightest_limit("/sys/fs/cgroup/memory", line.substr(found), "memory.limit_in_bytes");
+    }
+  }
+  return tightest_limit("/sys/fs/cgroup", field_of(groups, "0::"), "memory.max");
 }
 
 int affinity_cores() {

@@ -27,10 +27,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The model with one layer: has every kind of stage that the whole one has.
-ModelConfig one_layer_of(const Config& config) {
+// The model with two layers: has every kind of stage that the whole one has, and weights that leave the caches between
+// two uses as they do in a step.
+ModelConfig sample_of(const Config& config) {
   ModelConfig model = config.model;
-  model.layers = 1;
+  model.layers = std::min(model.layers, 2);
   return model;
 }
 
@@ -52,8 +53,8 @@ double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
   return median_seconds(5, [&] { optimizer.step(setting.learning_rate, optimizer.check_and_clip()); });
 }
 
-CostTable measure_one_layer(const Config& config, double seconds) {
-  StageChain model(one_layer_of(config));
+CostTable measure_sample(const Config& config, double seconds) {
+  StageChain model(sample_of(config));
   FlatModel flat(model, true);
   model.parameters().initialize(config.run.seed);
   CostTable costs = profile(model, {config.micro_sequences, config.model.context, config.run.seed, seconds});
@@ -65,11 +66,11 @@ CostTable measure_one_layer(const Config& config, double seconds) {
 
 std::string kind_of(const std::string& stage_name) { return stage_name.substr(stage_name.rfind('.') + 1); }
 
-std::vector<StageCost> stages_of(const CostTable& one_layer, const StageChain& model) {
+std::vector<StageCost> stages_of(const CostTable& sample, const StageChain& model) {
   std::vector<StageCost> stages;
   for (int s = 0; s < model.size(); ++s) {
     const auto same_kind = [&](const StageCost& cost) { return kind_of(cost.name) == kind_of(model[s].name); };
-    StageCost cost = *std::find_if(one_layer.stages.begin(), one_layer.stages.end(), same_kind);
+    StageCost cost = *std::find_if(sample.stages.begin(), sample.stages.end(), same_kind);
     cost.name = model[s].name;
     cost.layer = model[s].layer;
     stages.push_back(std::move(cost));
@@ -77,9 +78,9 @@ std::vector<StageCost> stages_of(const CostTable& one_layer, const StageChain& m
   return stages;
 }
 
-// From the one measured layer to the whole model.
+// From the measured layers to the whole model.
 CostTable expand(CostTable costs, const Config& config, int ranks) {
-  const StageChain model(config.model), one_layer(one_layer_of(config));
+  const StageChain model(config.model), sample(sample_of(config));
   const FlatLayout layout = layout_of(model);
   const int64_t at_once = config.micro_sequences * ranks;
   if (config.global_sequences % at_once != 0) {
@@ -92,10 +93,12 @@ CostTable expand(CostTable costs, const Config& config, int ranks) {
   costs.micro_sequences = config.micro_sequences;
   costs.tokens = config.micro_sequences * config.model.context;
   costs.micro_batches = config.global_sequences / at_once;
-  costs.optimizer_seconds *= static_cast<double>(layout.numel) / static_cast<double>(layout_of(one_layer).numel);
-  // Parameters, gradients and two moments; targets of this micro-batch and both tensors of the one read ahead.
+  costs.optimizer_seconds *= static_cast<double>(layout.numel) / static_cast<double>(layout_of(sample).numel);
+  // Parameters, gradients and two moments; the optimizer's count; the loss so far, if there is one; targets of this
+  // micro-batch and both tensors of the one read ahead.
   constexpr int64_t kFlatTensors = 4, kTokenTensors = 3;
-  costs.base_bytes += kFlatTensors * layout.numel * static_cast<int64_t>(sizeof(float));
+  costs.base_bytes += (kFlatTensors * layout.numel + 1) * static_cast<int64_t>(sizeof(float));
+  if (costs.micro_batches > 1) costs.base_bytes += static_cast<int64_t>(sizeof(double));
   costs.base_bytes += kTokenTensors * costs.tokens * static_cast<int64_t>(sizeof(int64_t));
   costs.buckets.clear();
   for (const Bucket& bucket :
@@ -123,17 +126,18 @@ fs::path cache_file(const Config& config) {
 }  // namespace
 
 CostTable measure_costs(const Config& config, int ranks, double seconds) {
-  return expand(measure_one_layer(config, seconds), config, ranks);
+  return expand(measure_sample(config, seconds), config, ranks);
 }
 
-CostTable cached_costs(const Config& config, int ranks) {
+CostTable cached_costs(const Config& config, int ranks, double seconds, const std::function<void()>& announce) {
   const fs::path file = cache_file(config);
   try {
     return expand(read_costs(file.string()), config, ranks);
   } catch (const CostTableError&) {
     // Not there yet, or damaged: measured anew below.
   }
-  const CostTable costs = measure_one_layer(config, 4);
+  announce();
+  const CostTable costs = measure_sample(config, seconds);
   std::error_code error;
   fs::create_directories(file.parent_path(), error);
   try {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "checkpointing/cost_table.h"
 #include "distributed/communicator.h"
@@ -10,13 +11,14 @@ namespace reprise {
 
 // The cost table of a configuration's model on this machine, as one of `ranks` ranks sees it: stages by the profiler,
 // bytes of parameters, gradients, moments and batches, the update's seconds, the gradient buckets. No wire. Layers are
-// alike, so a model of one layer is measured and its stages stand for those of all. Takes some `seconds` and the memory
-// of that layer. Throws InvalidSetting when the ranks cannot share the global batch.
+// alike, so a model of two layers is measured and its stages stand for those of all. Takes some `seconds` and the
+// memory of those layers. Throws InvalidSetting when the ranks cannot share the global batch.
 CostTable measure_costs(const Config& config, int ranks, double seconds = 4);
 
 // The same, from the file of an earlier call with equal (model, micro-batch, precision, processor, threads, build) if
-// there is one under $REPRISE_CACHE (~/.cache/reprise), else measured and kept there.
-CostTable cached_costs(const Config& config, int ranks);
+// there is one under $REPRISE_CACHE (~/.cache/reprise), else measured, which `announce` says beforehand, and kept
+// there.
+CostTable cached_costs(const Config& config, int ranks, double seconds, const std::function<void()>& announce);
 
 // Collective. Latency and bandwidth that fit the ranks' sums of a short and a long tensor; equal on every rank. Below a
 // second.

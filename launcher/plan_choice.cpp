@@ -15,6 +15,11 @@ bool needs_costs(const PolicySetting& setting) {
   return setting.policy == "budget" || setting.policy == "knapsack" || setting.policy == "greedy";
 }
 
+std::string* budget_of(Config& config) {
+  if (config.checkpointing.policy == "budget") return &config.budget.budget;
+  return config.checkpointing.policy == "knapsack" ? &config.budget.knapsack : nullptr;
+}
+
 int64_t budget_bytes(const std::string& budget, int local_ranks) {
   if (const auto bytes = parse_bytes(budget)) return *bytes;
   const HostFacts host = read_host_facts();

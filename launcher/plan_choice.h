@@ -11,6 +11,9 @@ namespace reprise {
 // Whether the policy asks for a cost table; plan_of() does all others.
 bool needs_costs(const PolicySetting& setting);
 
+// The setting that holds the policy's budget; nullptr: the policy has none.
+std::string* budget_of(Config& config);
+
 // The bytes of a budget such as "3GiB" or "90%": of (the cgroup's limit or the machine's memory) ÷ ranks on this host,
 // less what this process holds beside tensors.
 int64_t budget_bytes(const std::string& budget, int local_ranks);

@@ -10,6 +10,7 @@
 #include "launcher/commands.h"
 #include "launcher/config_reader.h"
 #include "launcher/exit_codes.h"
+#include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
 #include "launcher/plan_compare.h"
@@ -45,6 +46,9 @@ std::vector<std::string> settings_of(const std::string& policy) {
 Config read_config(const Options& options) {
   std::vector<std::string> settings(options.words.begin() + (options.has_config() ? 1 : 0), options.words.end());
   for (const std::string& setting : settings_of(options.policy)) settings.push_back(setting);
+  if (!options.memory.empty() && options.policy.empty()) {
+    settings.insert(settings.end(), {"checkpointing.policy=budget", "checkpointing.budget=" + options.memory});
+  }
   if (options.has_config()) return load_config(options.words[0], settings);
   Config config;
   ConfigReader reader(config);
@@ -58,39 +62,39 @@ void check_usage(const Options& options) {
   if (options.ranks < 1) throw UsageError(fmt::format("--ranks: expected at least 1, got {}", options.ranks));
   if (options.ranks > 1 && !options.costs.empty())
     throw UsageError("--ranks: a cost table has its own; leave it out with --costs");
+  if (!options.memory.empty() && !parse_bytes(options.memory) && !parse_percent(options.memory)) {
+    throw UsageError(
+        fmt::format("--memory: expected bytes such as 3GiB, or a share such as 90%, got {}", options.memory));
+  }
 }
 
 // "50us,125MB": seconds a message and bytes a second.
 WireModel parse_wire(const std::string& text) {
   const size_t comma = text.find(',');
   const auto latency = parse_seconds(text.substr(0, comma));
-  const auto bandwidth = comma == std::string::npos ? std::nullopt : parse_bytes(text.substr(comma + 1));
-  if (!latency || !bandwidth || *bandwidth < 1) {
+  const int64_t bandwidth = comma == std::string::npos ? 0 : parse_bytes(text.substr(comma + 1)).value_or(0);
+  if (!latency || bandwidth < 1) {
     throw UsageError(fmt::format("--wire: expected latency,bytes per second such as 50us,125MB, got {}", text));
   }
-  return {*latency, static_cast<double>(*bandwidth)};
+  return {*latency, static_cast<double>(bandwidth)};
 }
 
 CostTable read_or_measure(const Options& options, const Config& config) {
+  constexpr double kSeconds = 4;
   CostTable costs;
   if (!options.costs.empty()) {
     costs = read_costs(options.costs);
   } else {
-    fmt::print(stderr, "costs of this machine: measured once, some seconds, and kept\n");
-    costs = cached_costs(config, options.ranks);
+    costs = cached_costs(config, options.ranks, kSeconds, [&] {
+      fmt::print(stderr, "measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
+                 config.micro_sequences, kSeconds);
+    });
   }
   if (options.wire == "none")
     costs.wire.reset();
   else if (!options.wire.empty())
     costs.wire = parse_wire(options.wire);
   return costs;
-}
-
-int64_t parse_memory(const std::string& text, int ranks) {
-  if (!parse_bytes(text) && !parse_percent(text)) {
-    throw UsageError(fmt::format("--memory: expected bytes such as 3GiB, or a share such as 90%, got {}", text));
-  }
-  return budget_bytes(text, ranks);
 }
 
 nlohmann::ordered_json json_of(const std::vector<PolicyRow>& rows) {
@@ -127,8 +131,15 @@ std::string frontier_page(const std::vector<FrontierPoint>& points) {
   return page;
 }
 
-void report(const Options& options, const CostTable& costs, const PlannedStep& step, std::optional<int64_t> budget) {
+void report(const Options& options, const JointChoice& choice, std::optional<int64_t> budget) {
+  const CostTable& costs = choice.costs;
+  const PlannedStep& step = choice.planned;
   nlohmann::ordered_json json = plan_json(step);
+  if (choice.rows.size() > 1) {
+    fmt::print("{}\n", micro_page(choice));
+    json["micro_sequences"] = costs.micro_sequences;
+    json["micro_batches"] = micro_json(choice);
+  }
   fmt::print("{}", plan_page(costs, step));
   const int64_t equal_budget = budget.value_or(step.predicted.peak_bytes);
   const std::vector<PolicyRow> rows =
@@ -151,36 +162,31 @@ void report(const Options& options, const CostTable& costs, const PlannedStep& s
   if (options.json) fmt::print("{}\n", json.dump());
 }
 
-int refuse(const Options& options, const Config& config, const CostTable& costs, const DoesNotFit& failure) {
-  const std::string& budget = config.checkpointing.policy == "knapsack" ? config.budget.knapsack : config.budget.budget;
-  const std::string message = what_would_fit(failure, costs, budget_bytes(budget, options.ranks));
+int refuse(const Options& options, const NothingFits& failure) {
   if (options.json) {
-    const nlohmann::ordered_json json{{"error", message},
-                                      {"smallest_peak_bytes", failure.smallest().predicted.peak_bytes}};
+    const nlohmann::ordered_json json{{"error", failure.what()},
+                                      {"smallest_peak_bytes", failure.smallest_peak_bytes()}};
     fmt::print("{}\n", json.dump());
   }
-  fmt::print(stderr, "reprise: {}\n", message);
+  fmt::print(stderr, "reprise: {}\n", failure.what());
   return kDoesNotFit;
 }
 
 int plan(const Options& options) {
   check_usage(options);
   Config config = read_config(options);
-  CostTable costs;
+  if (!options.costs.empty() && config.micro_sequences == kAuto)
+    config.micro_sequences = read_costs(options.costs).micro_sequences;
   try {
-    costs = read_or_measure(options, config);
     std::optional<int64_t> budget;
-    if (!options.memory.empty()) budget = parse_memory(options.memory, options.ranks);
-    if (budget && options.policy.empty()) {
-      config.checkpointing.policy = "budget";
-      config.budget.budget = bytes_text(*budget);
-    }
-    report(options, costs, choose_plan(config, costs, options.ranks), budget);
+    if (!options.memory.empty()) budget = budget_bytes(options.memory, options.ranks);
+    const auto measure = [&](const Config& candidate) { return read_or_measure(options, candidate); };
+    report(options, choose_jointly(config, options.ranks, options.ranks, measure), budget);
     return kDone;
   } catch (const InvalidSetting& error) {
     throw at_setting(config, error);
-  } catch (const DoesNotFit& failure) {
-    return refuse(options, config, costs, failure);
+  } catch (const NothingFits& failure) {
+    return refuse(options, failure);
   }
 }
 

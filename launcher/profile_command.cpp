@@ -12,6 +12,7 @@
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 #include "launcher/measured_costs.h"
+#include "launcher/setting.h"
 #include "monitoring/format.h"
 #include "training/durable_file.h"
 
@@ -50,6 +51,7 @@ int profile_model(const Options& options) {
   if (speaks) fmt::print(stderr, "measuring the stages of {}\n", options.config);
   CostTable costs;
   try {
+    if (config.micro_sequences == kAuto) throw wrong_value("batch.micro_sequences", "the number to measure", "auto");
     costs = measure_costs(config, ranks, options.seconds);
   } catch (const InvalidSetting& error) {
     throw at_setting(config, error);

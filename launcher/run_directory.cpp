@@ -44,7 +44,8 @@ RunDirectory::RunDirectory(const Config& config) : path_(config.run.directory) {
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
 }
 
-void RunDirectory::write_plan(const PlannedStep& step) const {
+void RunDirectory::write_choices(const Config& config, const PlannedStep& step) const {
+  write_durably(path_ + "/config.yaml", to_yaml(config, false));
   nlohmann::ordered_json json = plan_json(step);
   json["origin"] = step.plan.origin;
   json["strip"] = strip_of(step.plan);

@@ -15,7 +15,8 @@ class RunDirectory {
   // removes that run's files and leaves all others. Throws StorageError.
   explicit RunDirectory(const Config& config);
 
-  void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
+  // config.yaml again, now with every auto resolved, and plan.json: plan_json and how the plan came to be.
+  void write_choices(const Config& config, const PlannedStep& step) const;
   void write_weights(const StageChain& model, const std::string& tokenizer) const;
 
   std::string metrics() const { return path_ + "/metrics.jsonl"; }

@@ -54,14 +54,35 @@ std::string one_of(const std::vector<std::string>& names);
 
 // Makers of table rows. `member` is a generic lambda from a Config (const or not) to the member it fills.
 template <class Member>
-Setting integer_setting(std::string key, int64_t low, int64_t high, std::string meaning, Member member) {
-  const std::string expected = integer_range(low, high);
+Setting integer_setting(std::string key, int64_t low, int64_t high, std::string meaning, Member member,
+                        const char* or_else = "") {
+  const std::string expected = integer_range(low, high) + or_else;
   const auto read = [=](Config& config, const YamlNode& node) {
     auto& target = member(config);
     target = static_cast<std::remove_reference_t<decltype(target)>>(read_integer(key, expected, node, low, high));
   };
   return {key, expected, std::move(meaning), read,
           [=](const Config& config) { return std::to_string(member(config)); }};
+}
+
+inline constexpr const char* kOrAuto = ", or auto";
+
+// `inner`, which expects kOrAuto, or the word auto, which the member holds as kAuto.
+template <class Member>
+Setting or_auto(const Setting& inner, Member member) {
+  const auto is_auto = [](const YamlNode& node) {
+    return node.kind == YamlNode::Kind::scalar && !node.quoted && node.text == "auto";
+  };
+  Setting setting = inner;
+  setting.read = [=](Config& config, const YamlNode& node) {
+    if (is_auto(node)) {
+      member(config) = kAuto;
+    } else {
+      inner.read(config, node);
+    }
+  };
+  setting.write = [=](const Config& config) { return member(config) == kAuto ? "auto" : inner.write(config); };
+  return setting;
 }
 
 template <class Member>
@@ -73,8 +94,9 @@ Setting number_setting(std::string key, Range range, std::string meaning, Member
 }
 
 template <class Member>
-Setting bytes_setting(std::string key, int64_t low, int64_t high, std::string meaning, Member member) {
-  const std::string expected = "bytes such as 25MiB, from " + bytes_text(low) + " to " + bytes_text(high);
+Setting bytes_setting(std::string key, int64_t low, int64_t high, std::string meaning, Member member,
+                      const char* or_else = "") {
+  const std::string expected = "bytes such as 25MiB, from " + bytes_text(low) + " to " + bytes_text(high) + or_else;
   return {key, expected, std::move(meaning),
           [=](Config& config, const YamlNode& node) { member(config) = read_bytes(key, expected, node, low, high); },
           [=](const Config& config) { return bytes_text(member(config)); }};

@@ -15,6 +15,7 @@
 #include "distributed/threads_communicator.h"
 #include "launcher/build_facts.h"
 #include "launcher/exit_codes.h"
+#include "launcher/joint_choice.h"
 #include "launcher/loss_plot.h"
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
@@ -85,9 +86,9 @@ double flops_per_token(const StageChain& model) {
 // One rank of a run: built in order, destroyed in reverse.
 class RankRun {
  public:
-  // Costs that were measured before the ranks started, or none: then every rank measures, and the slowest one counts.
-  RankRun(Config config, std::optional<CostTable> costs, Communicator& communicator)
-      : config_(std::move(config)), communicator_(communicator), costs_(std::move(costs)), model_(config_.model) {
+  // Every rank measures, and the slowest one counts.
+  RankRun(Config config, MeasureCosts measure, Communicator& communicator)
+      : config_(std::move(config)), communicator_(communicator), measure_(std::move(measure)), model_(config_.model) {
     communicator_.set_wait_limit(kStartPatience * config_.distributed.deadline_seconds, "start");
   }
 
@@ -133,40 +134,47 @@ class RankRun {
     flat_.emplace(model_, true);
     model_.parameters().initialize(config_.run.seed);
     together(communicator_,
-             [&] { trainer_.emplace(model_, *flat_, chosen_.plan, communicator_, *training_, config_.trainer()); });
+             [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, config_.trainer()); });
     require_agreement(communicator_,
-                      {{"bucket layout", describe_buckets(trainer_->buckets())}, {"plan", strip_of(chosen_.plan)}});
+                      {{"bucket layout", describe_buckets(trainer_->buckets())},
+                       {"plan", fmt::format("{} at {} sequences", strip_of(plan()), config_.micro_sequences)}});
     together(communicator_, [&] { open_sinks(); });
   }
 
-  // The plan and its prediction, from figures that are equal on every rank.
+  // The micro-batch, the plan and its prediction, from figures that are equal on every rank.
   void choose() {
-    together(communicator_, [&] {
-      if (!costs_) costs_ = cached_costs(config_, communicator_.size());
-      if (config_.checkpointing.policy == "budget") {
-        config_.budget.budget = std::to_string(budget_bytes(config_.budget.budget, communicator_.local_size()));
-      }
-    });
-    take_slowest(communicator_, *costs_);
-    if (communicator_.size() > 1) costs_->wire = fit_wire(communicator_);
-    config_.budget.budget = smallest_budget();
-    together(communicator_, [&] {
-      try {
-        chosen_ = choose_plan(config_, *costs_, communicator_.local_size());
-      } catch (const DoesNotFit& failure) {
-        throw SharedFailure(kDoesNotFit, what_would_fit(failure, *costs_, std::stoll(config_.budget.budget)));
-      }
-    });
+    agree_on_budget();
+    std::optional<WireModel> wire;
+    if (communicator_.size() > 1) wire = fit_wire(communicator_);
+    const auto measure = [&](const Config& config) {
+      CostTable costs;
+      together(communicator_, [&] { costs = measure_(config); });
+      take_slowest(communicator_, costs);
+      costs.wire = wire;
+      return costs;
+    };
+    try {
+      choice_ = choose_jointly(config_, communicator_.size(), communicator_.local_size(), measure);
+    } catch (const NothingFits& failure) {
+      throw SharedFailure(kDoesNotFit, failure.what());
+    } catch (const InvalidSetting& error) {
+      throw SharedFailure(kConfiguration, at_setting(config_, error).what());
+    }
   }
 
-  std::string smallest_budget() {
-    if (config_.checkpointing.policy != "budget") return config_.budget.budget;
-    const std::vector<std::string> budgets = gather_texts(communicator_, config_.budget.budget);
+  // The smallest of the ranks' budgets, in bytes.
+  void agree_on_budget() {
+    std::string* budget = budget_of(config_);
+    if (budget == nullptr) return;
+    std::string own;
+    together(communicator_, [&] { own = std::to_string(budget_bytes(*budget, communicator_.local_size())); });
+    const std::vector<std::string> budgets = gather_texts(communicator_, own);
     const auto is_smaller = [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); };
-    return *std::min_element(budgets.begin(), budgets.end(), is_smaller);
+    *budget = *std::min_element(budgets.begin(), budgets.end(), is_smaller);
   }
 
   void check_batch() const {
+    if (config_.micro_sequences == kAuto) return;
     const int64_t at_once = config_.micro_sequences * communicator_.size();
     if (config_.global_sequences % at_once == 0) return;
     const int64_t nearest = std::max<int64_t>(1, (config_.global_sequences + at_once / 2) / at_once) * at_once;
@@ -177,7 +185,7 @@ class RankRun {
 
   void open_sinks() {
     if (communicator_.rank() == 0) {
-      directory_->write_plan(chosen_);
+      directory_->write_choices(config_, choice_.planned);
       sinks_.push_back(make_console(stdout, config_.monitoring.every_steps));
       sinks_.push_back(make_json_lines(directory_->metrics()));
       sinks_.push_back(make_loss_plot(directory_->loss_plot()));
@@ -195,10 +203,11 @@ class RankRun {
   void announce() {
     RunStart start{.run = config_.run.name,
                    .model = describe(config_.model),
-                   .plan = strip_of(chosen_.plan),
-                   .plan_origin = chosen_.plan.origin};
-    start.planned_peak_bytes = end_.planned_peak_bytes = static_cast<uint64_t>(chosen_.predicted.peak_bytes);
-    start.planned_step_seconds = end_.planned_step_seconds = chosen_.predicted.step_seconds;
+                   .plan = strip_of(plan()),
+                   .plan_origin = plan().origin};
+    const Prediction& predicted = choice_.planned.predicted;
+    start.planned_peak_bytes = end_.planned_peak_bytes = static_cast<uint64_t>(predicted.peak_bytes);
+    start.planned_step_seconds = end_.planned_step_seconds = predicted.step_seconds;
     start.ranks = communicator_.size();
     start.parameters = model_.parameters().count();
     start.steps = config_.run.steps;
@@ -206,8 +215,11 @@ class RankRun {
     start.micro_sequences = config_.micro_sequences;
     start.context = config_.model.context;
     start.flops_per_token = flops_per_token(model_);
+    if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
     for (auto& sink : sinks_) sink->start(start);
   }
+
+  const Plan& plan() const { return choice_.planned.plan; }
 
   void evaluate() {
     const EvaluationReport report = trainer_->evaluate(*validation_, config_.monitoring.evaluate_windows);
@@ -239,8 +251,8 @@ class RankRun {
 
   Config config_;
   Communicator& communicator_;
-  std::optional<CostTable> costs_;
-  PlannedStep chosen_;
+  const MeasureCosts measure_;
+  JointChoice choice_;
   StageChain model_;
   std::optional<FlatModel> flat_;
   std::optional<TokenShards> training_, validation_;
@@ -254,15 +266,34 @@ class RankRun {
 }  // namespace
 
 void train(const Config& config) {
+  const auto measure = [&config](const Config& candidate, int ranks, bool speaks) {
+    const double seconds = config.micro_sequences == kAuto ? 2 : 4;  // several micro-batches to measure, or one
+    return cached_costs(candidate, ranks, seconds, [&] {
+      if (speaks) {
+        fmt::print("measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
+                   candidate.micro_sequences, seconds);
+        std::fflush(stdout);
+      }
+    });
+  };
   if (config.distributed.backend == "threads") {
     // The memory meter is process-wide: measure while there is one thread.
     const int ranks = config.distributed.threads_ranks;
-    const CostTable costs = cached_costs(config, ranks);
-    run_as_threads(ranks, [&](Communicator& communicator) { RankRun(config, costs, communicator).run(); });
+    std::map<int64_t, CostTable> measured;  // by micro-batch
+    Config resolved = config;
+    choose_jointly(resolved, ranks, ranks, [&](const Config& candidate) {
+      return measured[candidate.micro_sequences] = measure(candidate, ranks, true);
+    });
+    resolved.micro_sequences = config.micro_sequences;
+    const auto look_up = [&](const Config& candidate) { return measured.at(candidate.micro_sequences); };
+    run_as_threads(ranks, [&](Communicator& communicator) { RankRun(resolved, look_up, communicator).run(); });
     return;
   }
   const std::unique_ptr<Communicator> communicator = make_mpi_communicator();
-  RankRun(config, std::nullopt, *communicator).run();
+  const bool speaks = communicator->rank() == 0;
+  RankRun(
+      config, [&](const Config& candidate) { return measure(candidate, communicator->size(), speaks); }, *communicator)
+      .run();
 }
 
 }  // namespace reprise

@@ -91,7 +91,8 @@ const Broken kBroken[] = {
     {"run: {overwrite: 1}", "2 run.overwrite: ", "did you mean true?"},
     {"batch: {global_sequences: 8, micro_sequences: 3}",
      "2 batch.micro_sequences: ", "a divisor of batch.global_sequences (8), got 3; did you mean 2?"},
-    {"batch: {micro_sequences: auto}", "2 batch.micro_sequences: ", "got auto"},
+    {"batch: {micro_sequences: auto}", "2 batch.micro_sequences: ", "auto needs a budget to choose within, got auto"},
+    {"batch: {micro_sequences: 'auto'}", "2 batch.micro_sequences: ", "or auto, got the text \"auto\""},
     {"optimizer: {learning_rate: 0}", "2 optimizer.learning_rate: ", "a number above 0, got 0"},
     {"optimizer: {learning_rate: 1e-3x}", "2 optimizer.learning_rate: ", "got 1e-3x"},
     {"optimizer: {beta2: 1.0}", "2 optimizer.beta2: ", "[0, 1)"},
@@ -265,6 +266,8 @@ TEST_F(ConfigTest, SmallBatchesDeriveTheirMicroBatch) {
   EXPECT_EQ(load(kData, {"batch.global_sequences=6"}).micro_sequences, 3);
   EXPECT_EQ(load(kData, {"batch.global_sequences=1"}).micro_sequences, 1);
   EXPECT_EQ(load(kData).origins.at("batch.micro_sequences").text, "default");
+  const Config chooses = load(kData, {"checkpointing.policy=budget", "batch.micro_sequences=auto"});
+  EXPECT_NE(to_yaml(chooses, false).find("micro_sequences: auto\n"), std::string::npos);
 }
 
 TEST_F(ConfigTest, RanksAgreeOnMathematicsNotOnPaths) {

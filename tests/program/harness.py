@@ -21,7 +21,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "REPRISE_ALLOW_ROOT": "1", 
                "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 
 # Exit codes of the program, and what mpirun returns when it is first to see a dead process.
-DONE, USAGE, DATA, INTERNAL, STORAGE, PEER_LOST, CONFIGURATION = 0, 64, 65, 70, 74, 75, 78
+DONE, USAGE, DATA, NOTHING_FITS, INTERNAL, STORAGE, PEER_LOST, CONFIGURATION = 0, 64, 65, 69, 70, 74, 75, 78
 LOST = {PEER_LOST, 137, 139, 143}
 
 SHARD_MAGIC, SHARD_VERSION, SHARD_HEADER = 20240520, 1, 256

@@ -1,0 +1,127 @@
+#include "launcher/joint_choice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "launcher/plan_choice.h"
+#include "launcher/setting.h"
+#include "monitoring/format.h"
+
+namespace reprise {
+
+namespace {
+
+std::vector<int64_t> candidates(const Config& config, int ranks) {
+  if (config.micro_sequences != kAuto) return {config.micro_sequences};
+  const int64_t share = config.global_sequences / ranks;
+  if (share * ranks != config.global_sequences) {
+    throw wrong_value("batch.global_sequences", fmt::format("a multiple of the {} ranks", ranks),
+                      std::to_string(config.global_sequences), std::to_string((share + 1) * ranks));
+  }
+  std::vector<int64_t> divisors;
+  for (int64_t micro = 1; micro <= share; ++micro) {
+    if (share % micro == 0) divisors.push_back(micro);
+  }
+  return divisors;
+}
+
+// Of the fastest plan that uses as little as possible.
+int64_t smallest_peak(const CostTable& costs) {
+  try {
+    return fastest_plan(costs, 0).predicted.peak_bytes;
+  } catch (const DoesNotFit& failure) {
+    return failure.smallest().predicted.peak_bytes;
+  }
+}
+
+// What the smallest peak of another micro-batch should be: all but the base grows in proportion.
+int64_t extrapolate(const CostTable& costs, int64_t smallest_peak_bytes, int64_t micro_sequences) {
+  return costs.base_bytes + (smallest_peak_bytes - costs.base_bytes) / costs.micro_sequences * micro_sequences;
+}
+
+bool is_better(const PlannedStep& a, const PlannedStep& b) {
+  return a.predicted.step_seconds < b.predicted.step_seconds;
+}
+
+}  // namespace
+
+JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const MeasureCosts& measure) {
+  const bool is_joint = config.micro_sequences == kAuto;
+  int64_t budget = 0;
+  if (std::string* text = budget_of(config)) {
+    budget = budget_bytes(*text, local_ranks);
+    *text = std::to_string(budget);  // a share of the memory must mean the same to every row
+  }
+  JointChoice choice;
+  std::optional<PlannedStep> best;
+  CostTable last;
+  for (const int64_t micro : candidates(config, ranks)) {
+    MicroRow row{.micro_sequences = micro};
+    if (!choice.rows.empty()) {  // then it is the joint choice, and there is a budget
+      row.smallest_peak_bytes = extrapolate(last, choice.rows.back().smallest_peak_bytes, micro);
+      row.measured = row.smallest_peak_bytes <= budget;
+      if (!row.measured) {
+        choice.rows.push_back(row);
+        continue;
+      }
+    }
+    Config candidate = config;
+    candidate.micro_sequences = micro;
+    last = measure(candidate);
+    try {
+      row.planned = choose_plan(candidate, last, local_ranks);
+    } catch (const DoesNotFit& failure) {
+      if (!best) {
+        throw NothingFits(what_would_fit(failure, last, budget), failure.smallest().predicted.peak_bytes);
+      }
+    }
+    if (is_joint) row.smallest_peak_bytes = smallest_peak(last);
+    choice.rows.push_back(row);
+    if (!row.planned || (best && !is_better(*row.planned, *best))) continue;
+    best = row.planned;
+    choice.costs = last;
+    config.micro_sequences = micro;
+  }
+  choice.planned = *best;
+  return choice;
+}
+
+std::string micro_page(const JointChoice& choice) {
+  std::string page = fmt::format("  {:>11} {:>11} {:>11} {:>11}   plan\n", "micro-batch", "peak", "step", "tokens/s");
+  for (const MicroRow& row : choice.rows) {
+    const bool is_chosen = row.micro_sequences == choice.costs.micro_sequences;
+    page += fmt::format("{} {:>11} ", is_chosen ? '*' : ' ', row.micro_sequences);
+    if (row.planned) {
+      const Prediction& predicted = row.planned->predicted;
+      const double tokens = static_cast<double>(choice.costs.tokens * choice.costs.micro_batches);
+      page += fmt::format("{:>11} {:>11} {:>11}   {}\n", format_bytes(static_cast<uint64_t>(predicted.peak_bytes)),
+                          format_seconds(predicted.step_seconds), format_count(tokens / predicted.step_seconds),
+                          strip_of(row.planned->plan));
+    } else {
+      page += fmt::format("{:>11}   does not fit: the smallest peak {} this\n",
+                          format_bytes(static_cast<uint64_t>(row.smallest_peak_bytes)),
+                          row.measured ? "is" : "would be about");
+    }
+  }
+  return page;
+}
+
+nlohmann::ordered_json micro_json(const JointChoice& choice) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const MicroRow& row : choice.rows) {
+    nlohmann::ordered_json entry{{"micro_sequences", row.micro_sequences},
+                                 {"fits", row.planned.has_value()},
+                                 {"measured", row.measured},
+                                 {"smallest_peak_bytes", row.smallest_peak_bytes}};
+    if (row.planned) {
+      entry["step_seconds"] = row.planned->predicted.step_seconds;
+      entry["peak_bytes"] = row.planned->predicted.peak_bytes;
+    }
+    list.push_back(entry);
+  }
+  return list;
+}
+
+}  // namespace reprise

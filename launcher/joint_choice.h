@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "checkpointing/planner.h"
+#include "launcher/config.h"
+
+namespace reprise {
+
+// No plan fits the budget; says what would. Exit code 69.
+class NothingFits : public std::runtime_error {
+ public:
+  NothingFits(const std::string& message, int64_t smallest_peak)
+      : std::runtime_error(message), smallest_(smallest_peak) {}
+  int64_t smallest_peak_bytes() const { return smallest_; }
+
+ private:
+  int64_t smallest_;
+};
+
+// A micro-batch that was considered.
+struct MicroRow {
+  int64_t micro_sequences = 1;
+  std::optional<PlannedStep> planned;  // nothing: its smallest peak is too big
+  int64_t smallest_peak_bytes = 0;
+  bool measured = true;  // false: smallest_peak_bytes follows from the rows before
+};
+
+struct JointChoice {
+  CostTable costs;
+  PlannedStep planned;
+  std::vector<MicroRow> rows;  // by micro-batch; one row unless batch.micro_sequences was auto
+};
+
+// The costs of a configuration with a micro-batch given.
+using MeasureCosts = std::function<CostTable(const Config&)>;
+
+// The plan of the configuration's policy; with `batch.micro_sequences: auto`, which this resolves in `config`, the
+// fastest pair of a divisor of a rank's share of the global batch and a plan, and of equally fast ones the smaller
+// micro-batch. Micro-batches are measured from 1 upwards as long as something may fit, which depends on bytes alone: so
+// equal budgets make equal calls of `measure` on every rank. Throws NothingFits, InvalidSetting.
+JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const MeasureCosts& measure);
+
+// The rows as a table for people and as JSON.
+std::string micro_page(const JointChoice& choice);
+nlohmann::ordered_json micro_json(const JointChoice& choice);
+
+}  // namespace reprise
