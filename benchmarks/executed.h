@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,18 +14,13 @@
 #include "checkpointing/memory_meter.h"
 #include "checkpointing/planner.h"
 #include "checkpointing/policies.h"
-#include "checkpointing/segment_executor.h"
+#include "distributed/threads_communicator.h"
 #include "launcher/config.h"
-#include "training/flat_model.h"
-#include "training/optimizer.h"
+#include "training/rehearsal.h"
 
 namespace reprise::bench {
 
 using Json = nlohmann::ordered_json;
-
-inline double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 inline double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -51,17 +45,15 @@ struct Cell {
   }
 };
 
-// The model that all cells train in turn.
+// The model that all cells train in turn, on one rank.
 class Bench {
  public:
   explicit Bench(const Config& config)
       : config_(config),
-        model_(config.model),
-        flat_(model_, true),
-        optimizer_(flat_.parameters, flat_.gradients, flat_.ranges, config.optimizer) {
-    model_.parameters().initialize(config.run.seed);
-    torch::manual_seed(config.run.seed);
-  }
+        rehearsal_(config.model, config.optimizer, config.global_sequences, config.run.seed),
+        alone_(std::move(make_threads_communicators(1).front())),
+        reducer_(*alone_, rehearsal_.flat().gradients, {{0, rehearsal_.flat().layout.numel, 0, 0}},
+                 rehearsal_.model().size(), true) {}
 
   Cell cell(const std::string& name, const CostTable& costs, Plan plan) {
     Cell cell;
@@ -69,52 +61,27 @@ class Bench {
     cell.micro_sequences = costs.micro_sequences;
     cell.planned.predicted = predict(costs, plan);
     cell.planned.plan = plan;
-    cell.executor = std::make_unique<SegmentExecutor>(model_, std::move(plan), config_.run.seed);
+    cell.executor = std::make_unique<SegmentExecutor>(rehearsal_.model(), std::move(plan), config_.run.seed);
     return cell;
   }
 
   void execute(std::vector<Cell>& cells, int rounds) {
     for (int round = -1; round < rounds; ++round) {  // the first warms up
-      for (Cell& cell : cells) step(cell, round >= 0);
+      for (Cell& cell : cells) {
+        const RehearsedStep step = rehearsal_.step(*cell.executor, reducer_, cell.micro_sequences, 1);
+        if (round < 0) continue;
+        cell.seconds.push_back(step.step_seconds);
+        cell.peak_bytes = std::max(cell.peak_bytes, static_cast<int64_t>(step.peak_bytes));
+      }
       fmt::print(stderr, "round {} of {}\n", round + 1, rounds);
     }
   }
 
  private:
-  // The trainer's step without ranks: the batch after this one is read ahead, as there.
-  void step(Cell& cell, bool counts) {
-    Batch next = draw(cell.micro_sequences);
-    const int64_t micro_batches = config_.global_sequences / cell.micro_sequences;
-    const double scale = 1.0 / static_cast<double>(config_.global_sequences * config_.model.context);
-    const double started = now();
-    MemoryMeter::reset_peak();
-    cell.executor->begin_step(0);
-    flat_.gradients.zero_();
-    for (int64_t micro = 0; micro < micro_batches; ++micro) {
-      const Batch batch = std::move(next);
-      next = draw(cell.micro_sequences);
-      cell.executor->run(batch, scale, [](int) {});
-    }
-    optimizer_.step(config_.optimizer.learning_rate * 0.01, optimizer_.check_and_clip());
-    if (!counts) return;
-    cell.seconds.push_back(now() - started);
-    cell.peak_bytes = std::max(cell.peak_bytes, static_cast<int64_t>(MemoryMeter::peak_bytes()));
-  }
-
-  Batch draw(int64_t sequences) const {
-    const auto tokens = [&] {
-      return torch::randint(config_.model.vocabulary, {sequences, config_.model.context}, torch::kInt64);  // (B, T)
-    };
-    Batch batch;
-    batch.tokens = tokens();
-    batch.targets = tokens();
-    return batch;
-  }
-
   const Config& config_;
-  StageChain model_;
-  FlatModel flat_;
-  AdamW optimizer_;
+  Rehearsal rehearsal_;
+  std::unique_ptr<Communicator> alone_;
+  GradientReducer reducer_;
 };
 
 inline Plan named(const CostTable& costs, const std::string& policy, int k, SaveLevel level) {

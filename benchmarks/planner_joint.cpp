@@ -66,7 +66,9 @@ int compare_joint(const Config& config, int rounds) {
   }
   double sum = 0, worst = 10;
   for (int i = 0; i < kCaps; ++i) {
-    const Cell& best = *fastest_within(grid, caps[static_cast<size_t>(i)]);
+    const Cell* fits = fastest_within(grid, caps[static_cast<size_t>(i)]);
+    if (fits == nullptr) throw std::runtime_error("a cell holds more than was planned for it");
+    const Cell& best = *fits;
     const Cell& chosen = cells[fixed + static_cast<size_t>(i)];
     const double gain = best.median() / chosen.median();
     fmt::print("{:<26} best cell: {} at {}; {:.3f} times its tokens per second\n", chosen.name, best.name,

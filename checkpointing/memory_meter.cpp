@@ -2,6 +2,7 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
+#include <malloc.h>
 
 #include <atomic>
 #include <cstring>
@@ -53,7 +54,13 @@ CountingAllocator counting_allocator;  // stateless
 
 }  // namespace
 
-void MemoryMeter::install() { c10::SetCPUAllocator(&counting_allocator, /*priority=*/1); }
+void MemoryMeter::install() {
+  // A step takes and gives back the same bytes as the last one. By default glibc maps large blocks anew each time, and
+  // the page faults take up to a tenth of a step.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  c10::SetCPUAllocator(&counting_allocator, /*priority=*/1);
+}
 
 bool MemoryMeter::is_installed() { return c10::GetCPUAllocator() == &counting_allocator; }
 

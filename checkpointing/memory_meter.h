@@ -9,7 +9,7 @@ namespace reprise {
 // not tensors.
 class MemoryMeter {
  public:
-  static void install();  // once, before the first tensor; idempotent
+  static void install();  // once, before the first tensor; idempotent; freed pages stay with the process from then on
   static bool is_installed();
   static uint64_t current_bytes();
   static uint64_t peak_bytes();  // since the last reset_peak()

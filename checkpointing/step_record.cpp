@@ -3,6 +3,8 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "checkpointing/memory_meter.h"
+
 namespace reprise {
 namespace {
 
@@ -27,12 +29,13 @@ void StepRecord::begin(EventKind kind, int stage, int micro_batch) {
   const uint64_t phase = static_cast<uint64_t>(kind) + 1;
   word_.store(static_cast<uint64_t>(step_) << 24 | phase << 16 | static_cast<uint16_t>(stage),
               std::memory_order_relaxed);
-  ring_[next_] = {kind, static_cast<int16_t>(stage), static_cast<int16_t>(micro_batch), now_seconds(), 0};
+  ring_[next_] = {kind, static_cast<int16_t>(stage), static_cast<int16_t>(micro_batch), now_seconds(), 0, 0};
 }
 
 void StepRecord::end() {
   StageEvent& event = ring_[next_];
   event.end_seconds = now_seconds();
+  event.live_bytes = MemoryMeter::current_bytes();
   sums_[static_cast<size_t>(event.kind)] += event.end_seconds - event.start_seconds;
   next_ = (next_ + 1) % ring_.size();
   used_ = std::min(used_ + 1, ring_.size());

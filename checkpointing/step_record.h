@@ -15,6 +15,7 @@ struct StageEvent {
   int16_t micro_batch;
   double start_seconds;
   double end_seconds;
+  uint64_t live_bytes;  // tensors of the process at its end
 };
 
 // What the executor did in the current step: a ring of events, oldest dropped first, and one atomic word that another

@@ -23,5 +23,8 @@ Command add_data_inspect(CLI::App& data);
 Command add_sample(CLI::App& app);
 Command add_eval(CLI::App& app);
 Command add_doctor(CLI::App& app);
+Command add_bench_allreduce(CLI::App& bench);
+Command add_bench_overlap(CLI::App& bench);
+Command add_trace_merge(CLI::App& trace);
 
 }  // namespace reprise

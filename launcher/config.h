@@ -35,10 +35,12 @@ struct BudgetSetting {
   int64_t greedy_bytes = 0;      // policy greedy: bytes to save
 };
 
+inline constexpr int64_t kAuto = 0;  // of a number that is chosen before the first step
+
 struct DistributedSetting {
   std::string backend = "mpi";  // mpi threads
   int threads_ranks = 1;        // backend threads: how many; key distributed.ranks
-  int64_t bucket_bytes = 25 << 20, first_bucket_bytes = 1 << 20;
+  int64_t bucket_bytes = kAuto, first_bucket_bytes = kAuto;
   bool overlap = true;
   double deadline_seconds = 30;
 };
@@ -47,11 +49,10 @@ struct MonitoringSetting {
   int64_t every_steps = 10;
   int64_t evaluate_every = 0;    // 0: at the end only
   int64_t evaluate_windows = 0;  // at most so many windows an evaluation; 0: all
+  bool trace = false;
   bool prometheus_enabled = true;
   std::string prometheus_listen = "127.0.0.1:0";
 };
-
-inline constexpr int64_t kAuto = 0;  // of a number that is chosen before the first step
 
 // A run's configuration. The members' initial values are the defaults of the keys.
 struct Config {

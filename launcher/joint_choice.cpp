@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "launcher/bucket_choice.h"
 #include "launcher/plan_choice.h"
 #include "launcher/setting.h"
 #include "monitoring/format.h"
@@ -45,9 +46,34 @@ bool is_better(const PlannedStep& a, const PlannedStep& b) {
   return a.predicted.step_seconds < b.predicted.step_seconds;
 }
 
+// The caps that serve the plan of the widest ones best, and the plan under them; both are left in `candidate` and
+// `costs`. Every message costs more than the model charges for, so narrower buckets must gain something. Throws
+// DoesNotFit.
+PlannedStep plan_with_buckets(Config& candidate, CostTable& costs, const FlatLayout* layout, int local_ranks) {
+  constexpr double kWorthwhile = 1e-3;
+  if (layout == nullptr) return choose_plan(candidate, costs, local_ranks);
+  const std::vector<BucketCaps> all_caps = bucket_caps(candidate.distributed, costs.wire.has_value());
+  BucketCaps chosen = all_caps.front();
+  cut_buckets(costs, *layout, chosen);
+  const PlannedStep widest = choose_plan(candidate, costs, local_ranks);
+  double fastest = widest.predicted.step_seconds;
+  for (const BucketCaps& caps : all_caps) {
+    cut_buckets(costs, *layout, caps);
+    const double seconds = predict(costs, widest.plan).step_seconds;
+    if (seconds > (1 - kWorthwhile) * fastest) continue;
+    fastest = seconds;
+    chosen = caps;
+  }
+  cut_buckets(costs, *layout, chosen);
+  candidate.distributed.bucket_bytes = chosen.bytes;
+  candidate.distributed.first_bucket_bytes = chosen.first_bytes;
+  return all_caps.size() == 1 ? widest : choose_plan(candidate, costs, local_ranks);
+}
+
 }  // namespace
 
-JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const MeasureCosts& measure) {
+JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const FlatLayout* layout,
+                           const MeasureCosts& measure) {
   const bool is_joint = config.micro_sequences == kAuto;
   int64_t budget = 0;
   if (std::string* text = budget_of(config)) {
@@ -57,6 +83,7 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Mea
   JointChoice choice;
   std::optional<PlannedStep> best;
   CostTable last;
+  Config resolved;
   for (const int64_t micro : candidates(config, ranks)) {
     MicroRow row{.micro_sequences = micro};
     if (!choice.rows.empty()) {  // then it is the joint choice, and there is a budget
@@ -71,7 +98,7 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Mea
     candidate.micro_sequences = micro;
     last = measure(candidate);
     try {
-      row.planned = choose_plan(candidate, last, local_ranks);
+      row.planned = plan_with_buckets(candidate, last, layout, local_ranks);
     } catch (const DoesNotFit& failure) {
       if (!best) {
         throw NothingFits(what_would_fit(failure, last, budget), failure.smallest().predicted.peak_bytes);
@@ -82,10 +109,20 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Mea
     if (!row.planned || (best && !is_better(*row.planned, *best))) continue;
     best = row.planned;
     choice.costs = last;
-    config.micro_sequences = micro;
+    resolved = candidate;
   }
+  config = resolved;
   choice.planned = *best;
   return choice;
+}
+
+std::string bucket_line(const CostTable& costs) {
+  const auto text = [](int64_t bytes) { return format_bytes(static_cast<uint64_t>(bytes)); };
+  int64_t widest = 0;
+  for (const BucketCost& bucket : costs.buckets) widest = std::max(widest, bucket.bytes);
+  return fmt::format("wire {} + {}/s: {} bucket{}, the first {}, up to {}", format_seconds(costs.wire->latency_seconds),
+                     text(static_cast<int64_t>(costs.wire->bytes_per_second)), costs.buckets.size(),
+                     costs.buckets.size() == 1 ? "" : "s", text(costs.buckets.front().bytes), text(widest));
 }
 
 std::string micro_page(const JointChoice& choice) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "checkpointing/planner.h"
+#include "distributed/flat_layout.h"
 #include "launcher/config.h"
 
 namespace reprise {
@@ -41,11 +42,16 @@ struct JointChoice {
 // The costs of a configuration with a micro-batch given.
 using MeasureCosts = std::function<CostTable(const Config&)>;
 
-// The plan of the configuration's policy; with `batch.micro_sequences: auto`, which this resolves in `config`, the
-// fastest pair of a divisor of a rank's share of the global batch and a plan, and of equally fast ones the smaller
-// micro-batch. Micro-batches are measured from 1 upwards as long as something may fit, which depends on bytes alone: so
-// equal budgets make equal calls of `measure` on every rank. Throws NothingFits, InvalidSetting.
-JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const MeasureCosts& measure);
+// The plan of the configuration's policy, with every auto resolved in `config` to what makes the predicted step
+// fastest: `batch.micro_sequences` among the divisors of a rank's share of the global batch, and of equally fast ones
+// the smallest; bucket caps among powers of two, and of nearly equally fast ones the widest. Without `layout` the cost
+// table's own buckets stand. Micro-batches are measured from 1 upwards as long as something may fit, which depends on
+// bytes alone: so equal budgets make equal calls of `measure` on every rank. Throws NothingFits, InvalidSetting.
+JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const FlatLayout* layout,
+                           const MeasureCosts& measure);
+
+// The wire and the gradient buckets in words.
+std::string bucket_line(const CostTable& costs);
 
 // The rows as a table for people and as JSON.
 std::string micro_page(const JointChoice& choice);

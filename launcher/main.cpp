@@ -66,11 +66,18 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", fmt::format("reprise {} ({}, {})", kVersion, kCommit, kBuildType));
   app.footer("Example:\n  reprise train configs/quickstart.yaml\n\n" + exit_codes_help());
-  CLI::App* data = app.add_subcommand("data", "Make and look at token shards");
-  data->require_subcommand(1);
-  data->footer("Example:\n  reprise data prepare --out data/mine book.txt");
-  const std::vector<Command> commands = {add_train(app),          add_plan(app),           add_profile(app),
-                                         add_data_prepare(*data), add_data_inspect(*data), add_sample(app),
-                                         add_eval(app),           add_doctor(app)};
+  const auto group = [&app](const char* name, const char* meaning, const char* example) {
+    CLI::App* subcommands = app.add_subcommand(name, meaning);
+    subcommands->require_subcommand(1);
+    subcommands->footer(fmt::format("Example:\n  {}", example));
+    return subcommands;
+  };
+  CLI::App& data = *group("data", "Make and look at token shards", "reprise data prepare --out data/mine book.txt");
+  CLI::App& bench = *group("bench", "Measure this machine and this network", "mpirun -np 2 reprise bench allreduce");
+  CLI::App& trace = *group("trace", "Timelines of a run", "reprise trace merge runs/quickstart/trace/rank-*.json");
+  const std::vector<Command> commands = {
+      add_train(app),        add_plan(app), add_profile(app), add_data_prepare(data),     add_data_inspect(data),
+      add_sample(app),       add_eval(app), add_doctor(app),  add_bench_allreduce(bench), add_bench_overlap(bench),
+      add_trace_merge(trace)};
   return run(app, commands, job_from_environment(), argc, argv);
 }

@@ -14,6 +14,7 @@
 #include "checkpointing/profiler.h"
 #include "distributed/agreement.h"
 #include "distributed/flat_layout.h"
+#include "launcher/bucket_choice.h"
 #include "launcher/build_facts.h"
 #include "launcher/host_facts.h"
 #include "launcher/setting.h"
@@ -50,7 +51,10 @@ double median_seconds(int rounds, const std::function<void()>& work) {
 
 double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
   AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting);
-  return median_seconds(5, [&] { optimizer.step(setting.learning_rate, optimizer.check_and_clip()); });
+  return median_seconds(5, [&] {
+    flat.gradients.zero_();  // the step begins with it
+    optimizer.step(setting.learning_rate, optimizer.check_and_clip());
+  });
 }
 
 CostTable measure_sample(const Config& config, double seconds) {
@@ -100,12 +104,7 @@ CostTable expand(CostTable costs, const Config& config, int ranks) {
   costs.base_bytes += (kFlatTensors * layout.numel + 1) * static_cast<int64_t>(sizeof(float));
   if (costs.micro_batches > 1) costs.base_bytes += static_cast<int64_t>(sizeof(double));
   costs.base_bytes += kTokenTensors * costs.tokens * static_cast<int64_t>(sizeof(int64_t));
-  costs.buckets.clear();
-  for (const Bucket& bucket :
-       make_buckets(layout, config.distributed.first_bucket_bytes, config.distributed.bucket_bytes, sizeof(float))) {
-    costs.buckets.push_back(
-        {bucket.lowest_stage, bucket.highest_stage, (bucket.end - bucket.begin) * static_cast<int64_t>(sizeof(float))});
-  }
+  cut_buckets(costs, layout, bucket_caps(config.distributed, false).front());
   return costs;
 }
 

@@ -19,6 +19,7 @@
 #include "launcher/units.h"
 #include "monitoring/format.h"
 #include "training/durable_file.h"
+#include "training/flat_model.h"
 
 namespace reprise {
 
@@ -141,6 +142,7 @@ void report(const Options& options, const JointChoice& choice, std::optional<int
     json["micro_batches"] = micro_json(choice);
   }
   fmt::print("{}", plan_page(costs, step));
+  if (costs.wire) fmt::print("{}\n", bucket_line(costs));
   const int64_t equal_budget = budget.value_or(step.predicted.peak_bytes);
   const std::vector<PolicyRow> rows =
       options.compare || options.frontier ? compare_policies(costs, equal_budget) : std::vector<PolicyRow>{};
@@ -181,7 +183,9 @@ int plan(const Options& options) {
     std::optional<int64_t> budget;
     if (!options.memory.empty()) budget = budget_bytes(options.memory, options.ranks);
     const auto measure = [&](const Config& candidate) { return read_or_measure(options, candidate); };
-    report(options, choose_jointly(config, options.ranks, options.ranks, measure), budget);
+    std::optional<FlatLayout> layout;
+    if (options.costs.empty()) layout = layout_of(StageChain(config.model));
+    report(options, choose_jointly(config, options.ranks, options.ranks, layout ? &*layout : nullptr, measure), budget);
     return kDone;
   } catch (const InvalidSetting& error) {
     throw at_setting(config, error);

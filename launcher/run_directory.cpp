@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "final"};
+constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "trace", "final"};
 
 void make_folder(const std::string& path) {
   std::error_code error;

@@ -1,8 +1,6 @@
 #include "launcher/train_run.h"
 
-#define XXH_INLINE_ALL
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
@@ -20,6 +18,8 @@
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
 #include "launcher/run_directory.h"
+#include "launcher/run_facts.h"
+#include "launcher/run_trace.h"
 #include "launcher/together.h"
 #include "monitoring/console.h"
 #include "monitoring/json_lines.h"
@@ -32,41 +32,6 @@ namespace {
 constexpr double kStartPatience = 10;  // the start may take so many deadlines
 
 using Sinks = std::vector<std::unique_ptr<Sink>>;
-
-std::string hash_of(const void* bytes, size_t count) { return fmt::format("{:016x}", XXH3_64bits(bytes, count)); }
-
-// Counts and a few windows spread over the split: other data of the same size is told apart without reading all of it.
-std::string describe_data(const TokenShards& shards, const ModelConfig& model) {
-  constexpr int64_t kSamples = 16;
-  const int64_t windows = shards.some_windows(model.context + 1);
-  std::vector<int64_t> tokens(static_cast<size_t>(kSamples * (model.context + 1)));
-  for (int64_t i = 0; i < kSamples; ++i) {
-    shards.read_window(i * windows / kSamples, model.context + 1, model.vocabulary,
-                       tokens.data() + i * (model.context + 1));
-  }
-  return fmt::format("{} tokens, sample {}", shards.tokens(), hash_of(tokens.data(), tokens.size() * sizeof(int64_t)));
-}
-
-std::string describe_parameters(const StageChain& model) {
-  std::string text;
-  for (int i = 0; i < model.parameters().size(); ++i) {
-    const Parameter& parameter = model.parameters()[i];
-    text +=
-        fmt::format("{} {} {}\n", parameter.name, fmt::join(parameter.shape, "x"), fmt::join(parameter.stages, ","));
-  }
-  return hash_of(text.data(), text.size());
-}
-
-std::string describe_buckets(const std::vector<Bucket>& buckets) {
-  std::string text;
-  for (const Bucket& bucket : buckets) text += fmt::format("{} {} {}\n", bucket.begin, bucket.end, bucket.lowest_stage);
-  return fmt::format("{} buckets, {}", buckets.size(), hash_of(text.data(), text.size()));
-}
-
-std::string describe(const ModelConfig& model) {
-  return fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(model.family), model.layers, model.width,
-                     model.heads, model.context);
-}
 
 // A fixed port is the first local rank's; the others follow it. Port 0 means any free one on every rank.
 std::string exporter_address(const std::string& listen, int local_rank) {
@@ -102,6 +67,7 @@ class RankRun {
       report.planned_peak_bytes = end_.planned_peak_bytes;
       report.planned_step_seconds = end_.planned_step_seconds;
       note(report);
+      if (trace_) trace_->add(report, *trainer_);
       for (auto& sink : sinks_) sink->step(report);
       trainer_->require_finite(report);
       const bool last = report.step == config_.run.steps;
@@ -139,11 +105,13 @@ class RankRun {
                       {{"bucket layout", describe_buckets(trainer_->buckets())},
                        {"plan", fmt::format("{} at {} sequences", strip_of(plan()), config_.micro_sequences)}});
     together(communicator_, [&] { open_sinks(); });
+    if (config_.monitoring.trace) trace_.emplace(config_.run.directory, model_, communicator_);
   }
 
   // The micro-batch, the plan and its prediction, from figures that are equal on every rank.
   void choose() {
     agree_on_budget();
+    const FlatLayout layout = layout_of(model_);
     std::optional<WireModel> wire;
     if (communicator_.size() > 1) wire = fit_wire(communicator_);
     const auto measure = [&](const Config& config) {
@@ -154,7 +122,7 @@ class RankRun {
       return costs;
     };
     try {
-      choice_ = choose_jointly(config_, communicator_.size(), communicator_.local_size(), measure);
+      choice_ = choose_jointly(config_, communicator_.size(), communicator_.local_size(), &layout, measure);
     } catch (const NothingFits& failure) {
       throw SharedFailure(kDoesNotFit, failure.what());
     } catch (const InvalidSetting& error) {
@@ -202,7 +170,7 @@ class RankRun {
 
   void announce() {
     RunStart start{.run = config_.run.name,
-                   .model = describe(config_.model),
+                   .model = describe_model(config_.model),
                    .plan = strip_of(plan()),
                    .plan_origin = plan().origin};
     const Prediction& predicted = choice_.planned.predicted;
@@ -216,6 +184,7 @@ class RankRun {
     start.context = config_.model.context;
     start.flops_per_token = flops_per_token(model_);
     if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
+    if (communicator_.rank() == 0 && choice_.costs.wire) fmt::print("{}\n", bucket_line(choice_.costs));
     for (auto& sink : sinks_) sink->start(start);
   }
 
@@ -258,6 +227,7 @@ class RankRun {
   std::optional<TokenShards> training_, validation_;
   std::optional<Trainer> trainer_;
   std::optional<RunDirectory> directory_;  // rank 0 only
+  std::optional<RunTrace> trace_;
   Sinks sinks_;
   RunEnd end_;
   std::vector<double> step_seconds_;
@@ -281,7 +251,7 @@ void train(const Config& config) {
     const int ranks = config.distributed.threads_ranks;
     std::map<int64_t, CostTable> measured;  // by micro-batch
     Config resolved = config;
-    choose_jointly(resolved, ranks, ranks, [&](const Config& candidate) {
+    choose_jointly(resolved, ranks, ranks, nullptr, [&](const Config& candidate) {
       return measured[candidate.micro_sequences] = measure(candidate, ranks, true);
     });
     resolved.micro_sequences = config.micro_sequences;

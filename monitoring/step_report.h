@@ -16,6 +16,7 @@ struct StepReport {
   int64_t tokens = 0;                // targets of the global batch
   bool skipped = false;              // a non-finite gradient: no update
 
+  double start_seconds = 0;          // steady_clock of this rank
   double step_seconds = 0;
   double data_seconds = 0;
   double forward_seconds = 0;

@@ -92,6 +92,7 @@ StepReport Trainer::report(const GradientCheck& check, double started, double ch
   report.grad_norm = check.norm.item<double>();
   report.skipped = check.found_inf.item<double>() != 0;
   report.tokens = setting_.global_sequences * model_.config().context;
+  report.start_seconds = started;
   report.step_seconds = ended - started;
   report.data_seconds = data_seconds_;
   report.forward_seconds = record.seconds(EventKind::forward);

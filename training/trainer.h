@@ -61,6 +61,7 @@ class Trainer {
 
   int64_t steps_done() const { return step_; }
   const SegmentExecutor& executor() const { return executor_; }
+  const ReducerTimes& reducer_times() const { return reducer_.times(); }  // of the last step
   const std::vector<Bucket>& buckets() const { return buckets_; }
 
  private:

@@ -191,7 +191,7 @@ distributed: {backend: threads, ranks: 2, bucket_bytes: 1.5MiB, first_bucket_byt
   deadline: 2500ms}
 precision: {compute: fp32}
 snapshot: {}
-monitoring: {every_steps: 5, evaluate_every: 50, evaluate_windows: 9,
+monitoring: {every_steps: 5, evaluate_every: 50, evaluate_windows: 9, trace: true,
   prometheus: {enabled: false, listen: "0.0.0.0:9100"}}
 )";
 
@@ -280,7 +280,7 @@ TEST_F(ConfigTest, RanksAgreeOnMathematicsNotOnPaths) {
 TEST(ConfigSchema, HelpNamesEveryKeyAndDerivedDefaults) {
   const std::string help = settings_help();
   for (const Setting& setting : config_schema()) EXPECT_NE(help.find(setting.key), std::string::npos);
-  EXPECT_NE(help.find("distributed.bucket_bytes         25MiB"), std::string::npos) << help;
+  EXPECT_NE(help.find("distributed.bucket_bytes         auto"), std::string::npos) << help;
   EXPECT_NE(help.find("model.kv_heads                   derived"), std::string::npos) << help;
 }
 

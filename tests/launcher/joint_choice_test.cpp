@@ -54,7 +54,7 @@ Chosen choose(int64_t micro, const std::string& budget, int ranks = 2) {
     chosen.measured.push_back(config.micro_sequences);
     return table(config.micro_sequences, config.global_sequences / ranks);
   };
-  chosen.choice = choose_jointly(chosen.config, ranks, ranks, measure);
+  chosen.choice = choose_jointly(chosen.config, ranks, ranks, nullptr, measure);
   return chosen;
 }
 

@@ -36,7 +36,7 @@ class Commands(ProgramTest):
         printed = self.run_ok("train", self.config, "run.steps=7", "--print-config")
         self.assertRegex(printed, r"steps: 7\b.*command line")
         self.assertRegex(printed, r"width: 32\b.*tiny\.yaml:2")
-        self.assertRegex(printed, r"bucket_bytes: 25MiB\b.*default")
+        self.assertRegex(printed, r"bucket_bytes: auto\b.*default")
         self.assertFalse((self.folder / "runs").exists())
 
     def test_shipped_configurations(self):

@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "distributed/mpi_communicator.h"
+#include "launcher/commands.h"
+#include "launcher/config.h"
+#include "launcher/exit_codes.h"
+#include "launcher/joint_choice.h"
+#include "launcher/overlap_bench.h"
+#include "launcher/plan_drawings.h"
+#include "launcher/setting.h"
+#include "monitoring/format.h"
+#include "training/durable_file.h"
+
+namespace reprise {
+
+namespace {
+
+struct Options {
+  std::string config, memory, line, timelines;
+  std::vector<std::string> overrides, policies = {"none", "full", "every:2", "budget", kBudgetWithoutWire};
+  int rounds = 7;
+  bool json = false;
+};
+
+int64_t bytes_of(const std::string& option, const std::string& text) {
+  if (text.empty()) return 0;
+  const auto bytes = parse_bytes(text);
+  if (!bytes || *bytes < 1) throw UsageError(fmt::format("{}: expected bytes such as 120MB, got {}", option, text));
+  return *bytes;
+}
+
+void print_row(const OverlapRow& row) {
+  const double step = row.overlapped.median;
+  fmt::print(
+      "{:<16} {:>10} {:>9} {:>9} {:>9} {:>9} {:>6.1f} % {:>8.2f} {:>9} {:>7.3f} {:>9} {:>+6.1f} % {:>5.0f} %  {}\n",
+      row.policy, format_bytes(static_cast<uint64_t>(row.peak_bytes)), format_seconds(row.compute.median),
+      format_seconds(row.alone.median), format_seconds(step), format_seconds(row.serial.median),
+      100 * row.overlapped.half_width / step, row.exposed_share(), format_seconds(row.bound_seconds),
+      step / row.bound_seconds, format_seconds(row.planned.predicted.step_seconds),
+      100 * (row.planned.predicted.step_seconds / step - 1), 100 * row.core_share, strip_of(row.planned.plan));
+}
+
+nlohmann::ordered_json json_of(const OverlapRow& row) {
+  const auto spread = [](const Spread& times) {
+    return nlohmann::ordered_json{{"median", times.median}, {"half_quartile_distance", times.half_width}};
+  };
+  return {{"policy", row.policy},
+          {"plan", strip_of(row.planned.plan)},
+          {"buckets", row.costs.buckets.size()},
+          {"peak_bytes", row.peak_bytes},
+          {"compute_seconds", spread(row.compute)},
+          {"all_reduce_seconds", spread(row.alone)},
+          {"overlapped_seconds", spread(row.overlapped)},
+          {"serial_seconds", spread(row.serial)},
+          {"exposed_share", row.exposed_share()},
+          {"bound_seconds", row.bound_seconds},
+          {"ratio_to_bound", row.overlapped.median / row.bound_seconds},
+          {"simulated_seconds", row.planned.predicted.step_seconds},
+          {"core_share", row.core_share}};
+}
+
+void print_rows(const Options& options, const std::vector<OverlapRow>& rows) {
+  fmt::print("{:<16} {:>10} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>7} {:>9} {:>8} {:>7}  {}\n", "policy", "peak",
+             "compute", "alone", "overlap", "serial", "spread", "exposed", "bound", "ratio", "simulated", "miss",
+             "core", "plan");
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const OverlapRow& row : rows) {
+    print_row(row);
+    list.push_back(json_of(row));
+  }
+  if (rows.front().costs.wire) fmt::print("{}\n", bucket_line(rows.front().costs));
+  if (options.json) fmt::print("{}\n", nlohmann::ordered_json{{"rows", list}}.dump());
+}
+
+void draw(const Options& options, const std::vector<OverlapRow>& rows) {
+  if (options.timelines.empty()) return;
+  std::filesystem::create_directories(options.timelines);
+  for (const OverlapRow& row : rows) {
+    const std::string name = row.policy.substr(0, row.policy.find_first_of(":,"));
+    const std::string stem = options.timelines + "/" + name + (row.policy == kBudgetWithoutWire ? "-no-wire" : "");
+    write_durably(stem + "-simulated.svg", draw_timeline(row.costs, row.planned, 0));
+    write_durably(stem + "-measured.svg", draw_measured(row.costs, row.policy, row.example));
+  }
+}
+
+int bench_overlap(const Options& options) {
+  const Config config = load_config(options.config, options.overrides, false);
+  OverlapSetting setting{.policies = options.policies, .rounds = options.rounds};
+  setting.budget_bytes = bytes_of("--memory", options.memory);
+  setting.line_bytes_per_second = static_cast<double>(bytes_of("--line-rate", options.line));
+  const std::unique_ptr<Communicator> communicator = make_mpi_communicator();
+  constexpr double kPatience = 10;
+  communicator->set_wait_limit(kPatience * config.distributed.deadline_seconds, "bench overlap");
+  try {
+    if (config.micro_sequences == kAuto) throw wrong_value("batch.micro_sequences", "the number to measure", "auto");
+    const std::vector<OverlapRow> rows = measure_overlap(config, *communicator, setting);
+    if (communicator->rank() != 0) return kDone;
+    print_rows(options, rows);
+    draw(options, rows);
+    return kDone;
+  } catch (const InvalidSetting& error) {
+    throw at_setting(config, error);
+  }
+}
+
+}  // namespace
+
+Command add_bench_overlap(CLI::App& bench) {
+  CLI::App* command = bench.add_subcommand("overlap", "How much of the communication hides behind the backward");
+  const auto options = std::make_shared<Options>();
+  command->add_option("CONFIG", options->config, "Configuration (YAML)")->required();
+  command->add_option("OVERRIDES", options->overrides, "Settings: key.sub=value")->type_name("KEY=VALUE");
+  command->add_option("--policies", options->policies, "NAME, NAME:NUMBER or 'budget, no wire'; separated by ;")
+      ->delimiter(';')
+      ->capture_default_str();
+  command->add_option("--memory", options->memory, "Of policy budget; default: 35 % of the activation bytes of none");
+  command->add_option("--line-rate", options->line, "Bytes a second of the bound's wire; default: measured");
+  command->add_option("--rounds", options->rounds, "Of all policies in turn")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--timelines", options->timelines, "Folder for SVGs of the simulated and the measured step");
+  command->add_flag("--json", options->json, "One JSON document as the last line");
+  command->footer(
+      "Each policy's step is measured with communication off, overlapped and serial, and its buckets summed alone, in\n"
+      "turn. Exposed: (overlap - compute) / alone. Bound: compute up to each bucket's last stage, then the wire at "
+      "line\n"
+      "rate, which costs no computing.\n\n"
+      "Example:\n  mpirun -np 2 --bind-to none reprise bench overlap configs/gpt2_124m.yaml --timelines drawings");
+  return {command, [options] { return bench_overlap(*options); }};
+}
+
+}  // namespace reprise

@@ -1,0 +1,212 @@
+#include "launcher/overlap_bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <memory>
+#include <optional>
+
+#include "distributed/agreement.h"
+#include "distributed/threads_communicator.h"
+#include "launcher/bucket_choice.h"
+#include "launcher/joint_choice.h"
+#include "launcher/measured_costs.h"
+#include "launcher/together.h"
+
+namespace reprise {
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double cpu_seconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+double beside_main_seconds() { return cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_seconds(CLOCK_THREAD_CPUTIME_ID); }
+
+Spread spread_of(std::vector<double> samples) {
+  std::sort(samples.begin(), samples.end());
+  const size_t count = samples.size();
+  return {samples[count / 2], (samples[count * 3 / 4] - samples[count / 4]) / 2};
+}
+
+std::vector<double> slowest(Communicator& communicator, const std::vector<double>& own) {
+  std::vector<double> most = own;
+  for (const auto& figures : gather_figures(communicator, own)) {
+    for (size_t i = 0; i < most.size(); ++i) most[i] = std::max(most[i], figures[i]);
+  }
+  return most;
+}
+
+// A policy ready to run, with and without communication.
+class Contender {
+ public:
+  Contender(OverlapRow row, const DistributedSetting& caps, Rehearsal& rehearsal, Communicator& communicator,
+            Communicator& nobody, double line_bytes_per_second)
+      : row_(std::move(row)),
+        communicator_(communicator),
+        flat_(rehearsal.flat().gradients),
+        buckets_(make_buckets(rehearsal.flat().layout, caps.first_bucket_bytes, caps.bucket_bytes, sizeof(float))),
+        executor_(rehearsal.model(), row_.planned.plan, 1),
+        off_(nobody, flat_, buckets_, rehearsal.model().size(), true),
+        overlapped_(communicator, flat_, buckets_, rehearsal.model().size(), true),
+        serial_(communicator, flat_, buckets_, rehearsal.model().size(), false),
+        line_(line_bytes_per_second) {}
+
+  void run_round(Rehearsal& rehearsal, int64_t micro_sequences, bool counts) {
+    const int ranks = communicator_.size();
+    const auto step = [&](GradientReducer& reducer) {
+      communicator_.barrier();
+      return rehearsal.step(executor_, reducer, micro_sequences, ranks);
+    };
+    const RehearsedStep compute = step(off_);
+    const double alone = sum_alone();
+    const double cpu = beside_main_seconds(), started = now();
+    const RehearsedStep overlapped = step(overlapped_);
+    const double share = (beside_main_seconds() - cpu) / (now() - started);
+    const RehearsedStep serial = step(serial_);
+    if (!counts) return;
+    const std::vector<double> times =
+        slowest(communicator_, {compute.step_seconds, alone, overlapped.step_seconds, serial.step_seconds, share,
+                                static_cast<double>(overlapped.peak_bytes)});
+    for (size_t i = 0; i < kTimes; ++i) times_[i].push_back(times[i]);
+    row_.peak_bytes = std::max(row_.peak_bytes, static_cast<int64_t>(times[5]));
+    after_compute_.push_back(flow_shop(compute));
+    row_.example = overlapped;
+  }
+
+  OverlapRow finish() {
+    row_.compute = spread_of(times_[0]);
+    row_.alone = spread_of(times_[1]);
+    row_.overlapped = spread_of(times_[2]);
+    row_.serial = spread_of(times_[3]);
+    row_.core_share = spread_of(times_[4]).median;
+    row_.bound_seconds = row_.compute.median + slowest(communicator_, {spread_of(after_compute_).median})[0];
+    return row_;
+  }
+
+ private:
+  static constexpr size_t kTimes = 5;
+
+  double sum_alone() {
+    communicator_.barrier();
+    const double started = now();
+    std::vector<std::unique_ptr<Pending>> pending;
+    for (const Bucket& bucket : buckets_) {
+      pending.push_back(communicator_.start_sum(flat_.narrow(0, bucket.begin, bucket.end - bucket.begin)));
+    }
+    for (const auto& sum : pending) sum->wait();
+    return now() - started;
+  }
+
+  // How much longer than its computing alone this step would take if each bucket left when its lowest stage was done
+  // and the wire, at line rate, cost no computing.
+  double flow_shop(const RehearsedStep& step) const {
+    std::vector<double> done(row_.costs.stages.size(), 0);  // end of the stage's last backward
+    double end = 0;
+    for (const StageEvent& event : step.events) {
+      if (event.kind != EventKind::backward) continue;
+      done[static_cast<size_t>(event.stage)] = event.end_seconds;
+      end = std::max(end, event.end_seconds);
+    }
+    double wire = 0, latest = end;
+    for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
+      wire += static_cast<double>(bucket->end - bucket->begin) * sizeof(float) / line_;
+      latest = std::max(latest, done[static_cast<size_t>(bucket->lowest_stage)] + wire);
+    }
+    return latest - end;
+  }
+
+  OverlapRow row_;
+  Communicator& communicator_;
+  torch::Tensor flat_;
+  std::vector<Bucket> buckets_;
+  SegmentExecutor executor_;
+  GradientReducer off_, overlapped_, serial_;
+  double line_;  // bytes a second
+  std::array<std::vector<double>, kTimes> times_;
+  std::vector<double> after_compute_;
+};
+
+// What a sum of `elements` reaches, bytes a second.
+double line_rate(Communicator& communicator, int64_t elements) {
+  const torch::Tensor flat = torch::zeros({elements});
+  std::vector<double> seconds;
+  for (int round = 0; round < 4; ++round) {
+    communicator.barrier();
+    const double started = now();
+    communicator.start_sum(flat)->wait();
+    seconds.push_back(slowest(communicator, {now() - started})[0]);
+  }
+  return static_cast<double>(flat.nbytes()) / *std::min_element(seconds.begin(), seconds.end());
+}
+
+// The configuration with another policy, "NAME" or "NAME:VALUE" of those with one number.
+Config with_policy(Config config, const std::string& policy, int64_t budget_bytes) {
+  const size_t colon = policy.find(':');
+  config.checkpointing.policy = policy.substr(0, colon);
+  if (config.checkpointing.policy.starts_with("budget")) {
+    config.checkpointing.policy = "budget";
+    config.budget.budget = std::to_string(budget_bytes);
+  }
+  if (colon != std::string::npos)
+    config.checkpointing.every = config.checkpointing.group = std::stoi(policy.substr(colon + 1));
+  return config;
+}
+
+// A row with its plan and buckets, nothing measured yet; leaves the bucket caps in `config`.
+OverlapRow choose_row(Config& config, const std::string& policy, int64_t budget_bytes, const CostTable& costs,
+                      const FlatLayout& layout, const Communicator& communicator) {
+  config = with_policy(config, policy, budget_bytes);
+  JointChoice choice = choose_jointly(config, communicator.size(), communicator.local_size(), &layout,
+                                      [&](const Config&) { return costs; });
+  if (policy == kBudgetWithoutWire) {
+    CostTable blind = choice.costs;
+    blind.wire.reset();
+    choice.planned.plan = fastest_plan(blind, budget_bytes).plan;
+    choice.planned.predicted = predict(choice.costs, choice.planned.plan);
+  }
+  return {.policy = policy, .costs = std::move(choice.costs), .planned = std::move(choice.planned)};
+}
+
+// Base and a share of the activation bytes of keeping everything.
+int64_t default_budget(const CostTable& costs) {
+  constexpr int64_t kPercent = 35;
+  const int64_t none = predict(costs, plan_of({.policy = "none"}, shapes_of(costs))).peak_bytes;
+  return costs.base_bytes + (none - costs.base_bytes) * kPercent / 100;
+}
+
+}  // namespace
+
+std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& communicator,
+                                        const OverlapSetting& setting) {
+  CostTable costs;
+  together(communicator, [&] { costs = cached_costs(config, communicator.size(), 4, [] {}); });
+  take_slowest(communicator, costs);
+  if (communicator.size() > 1) costs.wire = fit_wire(communicator);
+  Rehearsal rehearsal(config.model, config.optimizer, config.global_sequences / communicator.size(), config.run.seed);
+  const FlatLayout& layout = rehearsal.flat().layout;
+  const std::unique_ptr<Communicator> nobody = std::move(make_threads_communicators(1).front());
+  const double line =
+      setting.line_bytes_per_second > 0 ? setting.line_bytes_per_second : line_rate(communicator, layout.numel);
+  const int64_t budget = setting.budget_bytes > 0 ? setting.budget_bytes : default_budget(costs);
+
+  std::vector<std::unique_ptr<Contender>> contenders;
+  for (const std::string& policy : setting.policies) {
+    Config own = config;
+    OverlapRow row = choose_row(own, policy, budget, costs, layout, communicator);
+    contenders.push_back(
+        std::make_unique<Contender>(std::move(row), own.distributed, rehearsal, communicator, *nobody, line));
+  }
+  for (int round = -1; round < setting.rounds; ++round) {  // the first warms up
+    for (const auto& contender : contenders) contender->run_round(rehearsal, config.micro_sequences, round >= 0);
+  }
+  std::vector<OverlapRow> rows;
+  for (const auto& contender : contenders) rows.push_back(contender->finish());
+  return rows;
+}
+
+}  // namespace reprise

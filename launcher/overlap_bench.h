@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "checkpointing/planner.h"
+#include "distributed/communicator.h"
+#include "launcher/config.h"
+#include "training/rehearsal.h"
+
+namespace reprise {
+
+// Median and half the distance of the quartiles; of times that are the slowest rank's.
+struct Spread {
+  double median = 0, half_width = 0;
+};
+
+// One policy, measured four ways in turn.
+struct OverlapRow {
+  std::string policy;
+  CostTable costs;
+  PlannedStep planned;
+  int64_t peak_bytes = 0;
+  Spread compute;  // the step with communication off
+  Spread alone;    // its buckets summed one after the other while nothing computes
+  Spread overlapped, serial;
+  double bound_seconds = 0;  // flow shop: compute up to each bucket's last stage, then the wire at line rate
+  double core_share = 0;     // of a core, by the communication thread during the overlapped step
+  RehearsedStep example;     // an overlapped step, as it was on this rank
+
+  double exposed_share() const { return (overlapped.median - compute.median) / alone.median; }
+};
+
+// Policy of a row: the same planner, budget and buckets, but blind to the wire.
+inline constexpr const char* kBudgetWithoutWire = "budget, no wire";
+
+struct OverlapSetting {
+  std::vector<std::string> policies;  // "none", "every:2", "budget", kBudgetWithoutWire
+  int64_t budget_bytes = 0;           // 0: base and 35 % of the activation bytes of `none`
+  double line_bytes_per_second = 0;   // for the bound; 0: what a sum of all gradients reaches
+  int rounds = 7;
+};
+
+// Collective; `config` is resolved but for policy and buckets, which every row chooses for itself. Every rank returns
+// the same figures, examples excepted.
+std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& communicator,
+                                        const OverlapSetting& setting);
+
+}  // namespace reprise

@@ -1,0 +1,83 @@
+#include "launcher/run_trace.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "distributed/agreement.h"
+
+namespace reprise {
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// What to add to this rank's clock to read rank 0's: the difference on leaving the quickest of some barriers, which the
+// ranks leave within a trip over the wire of each other.
+double clock_offset(Communicator& communicator) {
+  constexpr int kRounds = 20;
+  double quickest = 0, offset = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    communicator.barrier();  // all arrive at the next one together
+    const double arrived = now();
+    communicator.barrier();
+    const double left = now();
+    const auto clocks = gather_figures(communicator, {left, left - arrived});
+    double slowest = 0;
+    for (const auto& clock : clocks) slowest = std::max(slowest, clock[1]);
+    if (round > 0 && slowest >= quickest) continue;
+    quickest = slowest;
+    offset = clocks[0][0] - left;
+  }
+  return offset;
+}
+
+std::string trace_path(const std::string& directory, int rank) {
+  std::filesystem::create_directories(directory + "/trace");
+  return fmt::format("{}/trace/rank-{}.json", directory, rank);
+}
+
+const char* name_of(EventKind kind) {
+  switch (kind) {
+    case EventKind::forward:
+      return "forward";
+    case EventKind::recompute:
+      return "recompute";
+    default:
+      return "backward";
+  }
+}
+
+}  // namespace
+
+RunTrace::RunTrace(const std::string& directory, const StageChain& model, Communicator& communicator)
+    : model_(model),
+      file_(trace_path(directory, communicator.rank()), communicator.rank(), communicator.describe(communicator.rank()),
+            {"compute", "wire", "step"}, clock_offset(communicator)) {}
+
+void RunTrace::add(const StepReport& report, const Trainer& trainer) {
+  enum Lane : size_t { compute, wire, step };
+  for (const StageEvent& event : trainer.executor().record().events()) {
+    file_.span(compute, fmt::format("{} {}", name_of(event.kind), model_[event.stage].name), event.start_seconds,
+               event.end_seconds);
+    file_.counter("tensor MiB", event.end_seconds, static_cast<double>(event.live_bytes) / (1 << 20));
+  }
+  double free_from = 0;  // the next bucket fills the wire while the last bytes of its predecessor travel
+  const std::vector<WireInterval>& buckets = trainer.reducer_times().buckets;
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    const std::string name = fmt::format("bucket {}", i);
+    const double started = std::max(buckets[i].started_seconds, free_from);
+    file_.wait("buckets waiting", report.step * static_cast<int64_t>(buckets.size()) + static_cast<int64_t>(i), name,
+               buckets[i].enqueued_seconds, started);
+    file_.span(wire, name, started, buckets[i].finished_seconds);
+    free_from = buckets[i].finished_seconds;
+  }
+  const double ended = report.start_seconds + report.step_seconds;
+  file_.span(compute, "optimizer", ended - report.optimizer_seconds, ended);
+  file_.span(step, fmt::format("step {}", report.step), report.start_seconds, ended);
+  file_.flush();
+}
+
+}  // namespace reprise

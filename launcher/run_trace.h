@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include "checkpointing/cost_table.h"
+#include "distributed/communicator.h"
+#include "monitoring/trace.h"
+#include "training/trainer.h"
+
+namespace reprise {
+
+// A rank's steps as a trace: stages on one lane, buckets on the wire on another, buckets waiting for it, and memory.
+class RunTrace {
+ public:
+  // Collective: the ranks' clocks are compared. Writes DIRECTORY/trace/rank-N.json.
+  RunTrace(const std::string& directory, const StageChain& model, Communicator& communicator);
+  void add(const StepReport& report, const Trainer& trainer);
+
+ private:
+  const StageChain& model_;
+  TraceFile file_;
+};
+
+}  // namespace reprise

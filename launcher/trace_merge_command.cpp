@@ -1,0 +1,46 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+#include "monitoring/trace.h"
+#include "training/errors.h"
+
+namespace reprise {
+
+namespace {
+
+struct Options {
+  std::vector<std::string> inputs;
+  std::string out = "trace.json";
+};
+
+int merge(const Options& options) {
+  try {
+    merge_traces(options.inputs, options.out);
+  } catch (const std::system_error&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    throw DataError(error.what());
+  }
+  fmt::print("{} ranks in {}; open it in https://ui.perfetto.dev or chrome://tracing\n", options.inputs.size(),
+             options.out);
+  return kDone;
+}
+
+}  // namespace
+
+Command add_trace_merge(CLI::App& trace) {
+  CLI::App* command = trace.add_subcommand("merge", "Join the ranks' traces of a run into one");
+  const auto options = std::make_shared<Options>();
+  command->add_option("FILES", options->inputs, "RUN/trace/rank-*.json")->required()->check(CLI::ExistingFile);
+  command->add_option("-o,--out", options->out, "The joined trace")->capture_default_str();
+  command->footer("Example:\n  reprise trace merge runs/quickstart/trace/rank-*.json -o trace.json");
+  return {command, [options] { return merge(*options); }};
+}
+
+}  // namespace reprise

@@ -1,0 +1,90 @@
+#include "monitoring/trace.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+namespace reprise {
+
+namespace {
+
+std::string quoted(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+TraceFile::TraceFile(const std::string& path, int rank, const std::string& process,
+                     const std::vector<std::string>& lanes, double offset_seconds)
+    : path_(path), rank_(rank), offset_seconds_(offset_seconds), file_(std::fopen(path.c_str(), "w")) {
+  if (!file_) fail("cannot open");
+  // An array with one event a line; the viewers take it without its end.
+  const auto meta = [&](const std::string& event, size_t lane, const std::string& name) {
+    return fmt::format(R"({{"ph": "M", "name": "{}", "pid": {}, "tid": {}, "args": {{"name": {}}}}})", event, rank_,
+                       lane, quoted(name));
+  };
+  if (std::fputs("[\n", file_.get()) < 0) fail("cannot write");
+  write(meta("process_name", 0, process));
+  for (size_t lane = 0; lane < lanes.size(); ++lane) write(meta("thread_name", lane, lanes[lane]));
+}
+
+std::string TraceFile::common(char phase, const std::string& name, double seconds) const {
+  return fmt::format(R"("ph": "{}", "name": {}, "pid": {}, "ts": {:.3f})", phase, quoted(name), rank_,
+                     1e6 * (seconds + offset_seconds_));
+}
+
+void TraceFile::span(size_t lane, const std::string& name, double start_seconds, double end_seconds) {
+  write(fmt::format(R"({{{}, "tid": {}, "dur": {:.3f}}})", common('X', name, start_seconds), lane,
+                    1e6 * (end_seconds - start_seconds)));
+}
+
+void TraceFile::wait(const std::string& group, int64_t id, const std::string& name, double start_seconds,
+                     double end_seconds) {
+  const std::string where = fmt::format(R"("cat": {}, "id": "{}.{}", "tid": 0)", quoted(group), rank_, id);
+  write(fmt::format("{{{}, {}}}", common('b', name, start_seconds), where));
+  write(fmt::format("{{{}, {}}}", common('e', name, end_seconds), where));
+}
+
+void TraceFile::counter(const std::string& name, double seconds, double value) {
+  write(fmt::format(R"({{{}, "args": {{"value": {:.6g}}}}})", common('C', name, seconds), value));
+}
+
+void TraceFile::flush() {
+  if (std::fflush(file_.get()) != 0) fail("cannot write");
+}
+
+void TraceFile::write(const std::string& event) {
+  if (std::fprintf(file_.get(), "%s,\n", event.c_str()) < 0) fail("cannot write");
+}
+
+void TraceFile::fail(const char* what) const {
+  throw std::system_error(errno, std::generic_category(), fmt::format("{} {}", what, path_));
+}
+
+void merge_traces(const std::vector<std::string>& inputs, const std::string& output) {
+  std::vector<std::string> events;
+  for (const std::string& path : inputs) {
+    std::ifstream file(path);
+    if (!file) throw std::system_error(errno, std::generic_category(), "cannot open " + path);
+    std::string line;
+    for (int number = 1; std::getline(file, line); ++number) {
+      const bool is_torn = file.eof();
+      if (number == 1 && line == "[") continue;
+      if (line.ends_with(',')) line.pop_back();
+      if (nlohmann::json::accept(line) && line.starts_with('{')) {
+        events.push_back(line);
+      } else if (!is_torn) {
+        throw std::runtime_error(fmt::format("{}:{}: expected a trace event, got {:.60}", path, number, line));
+      }
+    }
+  }
+  std::ofstream file(output);
+  file << "[\n" << fmt::format("{}", fmt::join(events, ",\n")) << "\n]\n";
+  file.close();
+  if (!file) throw std::system_error(errno, std::generic_category(), "cannot write " + output);
+}
+
+}  // namespace reprise

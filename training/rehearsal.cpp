@@ -1,0 +1,64 @@
+#include "training/rehearsal.h"
+
+#include <torch/utils.h>
+
+#include <chrono>
+
+#include "checkpointing/memory_meter.h"
+
+namespace reprise {
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+}  // namespace
+
+Rehearsal::Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed)
+    : setting_(optimizer),
+      sequences_(sequences),
+      model_(model),
+      flat_(model_, true),
+      optimizer_(flat_.parameters, flat_.gradients, flat_.ranges, optimizer) {
+  model_.parameters().initialize(seed);
+}
+
+RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reducer, int64_t micro_sequences, int ranks) {
+  constexpr double kGently = 1e-2;  // of the learning rate: random tokens teach nothing
+  const double scale = 1.0 / static_cast<double>(sequences_ * ranks * model_.config().context);
+  const int64_t micro_batches = sequences_ / micro_sequences;
+  Batch next = draw(micro_sequences);
+  RehearsedStep report;
+  report.start_seconds = now();
+  MemoryMeter::reset_peak();
+  executor.begin_step(0);
+  reducer.begin_step();
+  for (int64_t micro = 0; micro < micro_batches; ++micro) {
+    const Batch batch = std::move(next);
+    next = draw(micro_sequences);
+    const bool last = micro + 1 == micro_batches;
+    executor.run(batch, scale, [&](int stage) {
+      if (last) reducer.stage_final(stage);
+    });
+  }
+  reducer.finish();
+  const double check_started = now();
+  optimizer_.step(kGently * setting_.learning_rate, optimizer_.check_and_clip());
+  const double ended = now();
+  report.step_seconds = ended - report.start_seconds;
+  report.optimizer_seconds = ended - check_started;
+  report.peak_bytes = MemoryMeter::peak_bytes();
+  report.wire = reducer.times();
+  report.events = executor.record().events();
+  return report;
+}
+
+Batch Rehearsal::draw(int64_t sequences) const {
+  const ModelConfig& config = model_.config();
+  Batch batch;
+  batch.tokens = torch::randint(config.vocabulary, {sequences, config.context}, torch::kInt64);   // (B, T)
+  batch.targets = torch::randint(config.vocabulary, {sequences, config.context}, torch::kInt64);  // (B, T)
+  return batch;
+}
+
+}  // namespace reprise
