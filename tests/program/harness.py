@@ -8,8 +8,11 @@ import array
 import json
 import os
 import random
+import re
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -141,3 +144,56 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(len(messages), 1, f"one message expected:\n{result.stderr}")
         for word in words:
             self.assertIn(word, messages[0])
+
+
+def ranks_of(folder):
+    """{rank: pid} of the processes that train into the folder."""
+    found = {}
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and str(folder) in (process / "cmdline").read_text():
+                rank = re.search(r"OMPI_COMM_WORLD_RANK=(\d+)", (process / "environ").read_text())
+                if rank:
+                    found[int(rank.group(1))] = int(process.name)
+        except OSError:
+            pass  # it ended meanwhile
+    return found
+
+
+class RunningTest(ProgramTest):
+    """Tests that do something to a run of two ranks while it trains into self.run_folder."""
+
+    def setUp(self):
+        super().setUp()
+        self.run_folder = self.new_run_folder()
+
+    def start(self, command):
+        """Starts the run, which should take minutes, and returns it past its first steps."""
+        job = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, errors="replace")
+        self.addCleanup(self.end, job)
+        self.wait_for_steps(job, 5)
+        return job
+
+    def steps(self):
+        metrics = self.run_folder / "metrics.jsonl"
+        return metrics.read_text().count('"event": "step"') if metrics.exists() else 0
+
+    def wait_for_steps(self, job, count):
+        started = time.monotonic()
+        while self.steps() < count:
+            self.assertIsNone(job.poll(), f"ended before step {count}")
+            self.assertLess(time.monotonic() - started, 60)
+            time.sleep(0.05)
+
+    def end(self, job):
+        for pid in ranks_of(self.run_folder).values():
+            os.kill(pid, signal.SIGKILL)
+        job.kill()
+        job.communicate()
+
+    def require_unfinished(self):
+        time.sleep(0.2)
+        self.assertEqual(ranks_of(self.run_folder), {}, "a rank stayed behind")
+        self.assertFalse((self.run_folder / "final").exists())
+        self.assertNotIn('"end"', (self.run_folder / "metrics.jsonl").read_text())

@@ -69,17 +69,27 @@ class TwoHosts:
             subprocess.run(["ip", "netns", "del", network], check=False)
         self.folder.cleanup()
 
+    def cut(self):
+        """Takes the link down; heal() brings it back."""
+        quiet("ip", "-n", self.names["h2"], "link", "set", "eth0", "down")
+
+    def heal(self):
+        quiet("ip", "-n", self.names["h2"], "link", "set", "eth0", "up")
+
     def mpirun(self, command, environment, timeout):
-        """One rank of the command on each host."""
+        """Runs one rank of the command on each host."""
+        return subprocess.run(self.mpirun_command(command), env=environment, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, errors="replace", timeout=timeout)
+
+    def mpirun_command(self, command):
         agent = f"{sys.executable} {Path(__file__).resolve()} exec {self.folder.name}"
         parameters = {"plm": "rsh", "plm_rsh_agent": agent, "plm_rsh_no_tree_spawn": "1", "oob_tcp_if_include": "eth0",
-                      "btl": "tcp,self", "btl_tcp_if_include": "eth0"}
+                      "btl": "tcp,self", "btl_tcp_if_include": "eth0", "oob_tcp_keepalive_time": "5",
+                      "oob_tcp_keepalive_intvl": "2", "oob_tcp_keepalive_probes": "3"}
         mpirun = ["mpirun", "-np", "2", "--host", "h1:1,h2:1", "--map-by", "node", "--bind-to", "none",
                   "-x", "OMP_NUM_THREADS", "-x", "REPRISE_ALLOW_ROOT",
                   *(word for name, value in parameters.items() for word in ("--mca", name, value))]
-        return subprocess.run([*enter(self.folder.name, "h1"), *mpirun, *map(str, command)], env=environment,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              timeout=timeout)
+        return [*enter(self.folder.name, "h1"), *mpirun, *map(str, command)]
 
 
 if __name__ == "__main__":
