@@ -52,7 +52,7 @@ class Gpt(nn.Module):
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.recompute else block(x)
         logits = F.linear(self.norm(x), self.tokens.weight)
-        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
 
 
 class Contender:
@@ -60,7 +60,9 @@ class Contender:
 
     def __init__(self, model, bucket_mb):
         self.model = copy.deepcopy(model)
-        self.ddp = DistributedDataParallel(self.model, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True)
+        # None is the default, 25 MiB with a first bucket of 1 MiB; 25 would make the first one as wide.
+        self.ddp = DistributedDataParallel(self.model, bucket_cap_mb=None if bucket_mb == 25 else bucket_mb,
+                                           gradient_as_bucket_view=True)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
         self.seconds = {}
 
@@ -89,7 +91,9 @@ def all_reduce_seconds(numel, rounds):
         dist.barrier()
         start = time.perf_counter()
         dist.all_reduce(flat)
-        samples.append(time.perf_counter() - start)
+        seconds = torch.tensor([time.perf_counter() - start])
+        dist.all_reduce(seconds, dist.ReduceOp.MAX)
+        samples.append(seconds.item())
     return statistics.median(samples)
 
 

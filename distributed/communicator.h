@@ -40,8 +40,8 @@ class Communicator {
   virtual std::string describe(int rank) const = 0;  // "rank 3 on node7"
 
   // Sums flat in place over all ranks, after everything already enqueued on the current stream. Returns at once; flat
-  // must stay untouched until wait(). The order of summation depends on size() and the element's place in flat only,
-  // and for two ranks not even on the latter.
+  // must stay untouched until wait(). The order of summation depends on size() and the element's place in flat's
+  // storage only, not on how that is cut into calls.
   virtual std::unique_ptr<Pending> start_sum(torch::Tensor flat) = 0;
   virtual void broadcast(torch::Tensor flat, int root) = 0;
   virtual void barrier() = 0;

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -21,6 +23,35 @@ namespace {
 
 constexpr std::chrono::seconds kAbortPatience{5};
 constexpr int kTag = 0;  // one tag: messages of a pair match in the order posted
+
+// Bounds a call that has no limit of its own: gives up unless it is destroyed in time.
+class Watch {
+ public:
+  Watch(const MpiPatience& patience, std::string call)
+      : thread_([this, patience, call = std::move(call)] {
+          std::unique_lock lock(mutex_);
+          const std::chrono::duration<double> limit(std::min(patience.seconds, 1e6));
+          if (over_.wait_for(lock, limit, [this] { return is_over_; })) return;
+          char text[256];
+          std::snprintf(text, sizeof text, "%s has not ended within %.1f s: a rank is missing", call.c_str(),
+                        patience.seconds);
+          patience.give_up(text);
+        }) {}
+  ~Watch() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    over_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable over_;
+  bool is_over_ = false;
+  std::thread thread_;
+};
 
 // MPI_ERRORS_RETURN makes calls report instead of ending the process.
 [[noreturn]] void throw_failed(int code, const std::string& call) {
@@ -80,7 +111,8 @@ class MpiReceive : public MpiTransfer {
 class MpiTransport : public Transport {
  public:
   // Collective, on the thread that later destroys it.
-  MpiTransport() {
+  explicit MpiTransport(MpiPatience patience) : patience_(std::move(patience)) {
+    const Watch watch(patience_, "the start of MPI");
     int provided = MPI_THREAD_SINGLE;
     require_success(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
     // One thread at a time makes the calls, except for MPI_Abort, which the main thread may need at any moment.
@@ -110,7 +142,9 @@ class MpiTransport : public Transport {
 
   ~MpiTransport() override {
     const bool is_unwinding = std::uncaught_exceptions() > exceptions_at_start_;  // the others may never get here
-    if (!is_abandoned_ && !is_unwinding) MPI_Finalize();
+    if (is_abandoned_ || is_unwinding) return;
+    const Watch watch(patience_, "the end of MPI on " + describe(rank_));
+    MPI_Finalize();
   }
 
   int rank() const override { return rank_; }
@@ -141,6 +175,7 @@ class MpiTransport : public Transport {
   void abandon() noexcept override { is_abandoned_ = true; }
 
  private:
+  const MpiPatience patience_;
   MPI_Comm world_ = MPI_COMM_NULL;  // a duplicate, so that nobody else's messages match ours
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::vector<std::string> hosts_;
@@ -154,13 +189,13 @@ bool is_started_by_mpi() {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator() {
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiPatience& patience) {
   // A process started by hand needs no MPI: initialising it alone would start a daemon and take a second.
   if (!is_started_by_mpi()) return std::make_unique<RingCommunicator>(std::move(make_local_transports(1).front()));
   int is_initialized = 0;
   MPI_Initialized(&is_initialized);
   if (is_initialized) throw std::logic_error("make_mpi_communicator: once per process");
-  return std::make_unique<RingCommunicator>(std::make_unique<MpiTransport>());
+  return std::make_unique<RingCommunicator>(std::make_unique<MpiTransport>(patience));
 }
 
 void abort_mpi_job(int exit_code) {

@@ -10,7 +10,8 @@ constexpr size_t kPartAlignment = 16;  // elements: additions start on whole vec
 // queue in the socket, which halves the rate of a link that is busy both ways.
 constexpr size_t kLargestChunkBytes = 63 << 10;
 constexpr size_t kSmallestChunkBytes = 16 << 10;
-constexpr size_t kChunksPerPart = 4;  // enough for one chunk to be added while the next ones travel
+constexpr size_t kStripeBytes = 32 << 10;  // of more than two ranks
+constexpr size_t kChunksPerPart = 4;       // enough for one chunk to be added while the next ones travel
 constexpr size_t kInFlight =
     32;  // chunks posted ahead in each direction; they bridge a neighbour that is not scheduled
 
@@ -23,22 +24,30 @@ size_t chunk_elements(size_t part, size_t element_bytes) {
   return round_up(chunk_bytes / element_bytes, kPartAlignment);
 }
 
+// Elements of a stripe. Two ranks sum in one order whatever the stripe, so it can suit the buffer; more need a fixed
+// one.
+size_t stripe_elements(int size, size_t count, size_t element_bytes) {
+  return size == 2 ? chunk_elements(count / 2, element_bytes) : kStripeBytes / element_bytes;
+}
+
 int modulo(int value, int size) { return ((value % size) + size) % size; }
 
 }  // namespace
 
-RingSchedule sum_schedule(int rank, int size, size_t count, size_t element_bytes) {
+RingSchedule sum_schedule(int rank, int size, size_t count, size_t element_bytes, size_t first) {
   RingSchedule schedule;
-  const size_t part = round_up(divide_up(count, size), kPartAlignment);
-  if (size == 1 || part == 0) return schedule;
-  const size_t chunk = chunk_elements(part, element_bytes);
-  const size_t chunks = divide_up(part, chunk);
+  if (size == 1 || count == 0) return schedule;
+  const size_t stripe = stripe_elements(size, count, element_bytes);
+  if (size == 2) first = 0;
+  const size_t round = stripe * size, first_round = first / round;
+  const size_t chunks = divide_up(first + count, round) - first_round;
   const int steps = 2 * (size - 1);
-  // Hops up to and including chunk k of step s; chunks past the end of the buffer are no hops.
+  // Hops up to and including round k of step s; stripes outside the buffer are no hops.
   std::vector<size_t> sent(steps * chunks), received(steps * chunks);
   const auto cut = [&](int owner, size_t k) {
-    const size_t begin = std::min(count, owner * part + k * chunk);
-    return Hop{begin, std::min({count, (owner + 1) * part, begin + chunk})};
+    const size_t begin = (first_round + k) * round + owner * stripe;
+    return Hop{std::clamp(begin, first, first + count) - first,
+               std::clamp(begin + stripe, first, first + count) - first};
   };
   for (int step = 0; step < steps; ++step) {
     const bool gathers = step >= size - 1;

@@ -24,11 +24,13 @@ struct RingSchedule {
   std::vector<Hop> sends, receives;
 };
 
-// Sum over all ranks: the flat buffer is cut into `size` parts; a part travels once around the ring and is added up
-// (reduce-scatter), then once more as the result (all-gather). 2 (size-1) / size of the bytes cross each link, the
-// least possible. Part p is summed in the order of ranks p, p+1, ..., p-1. Chunks only let the steps overlap; they do
-// not touch the result.
-RingSchedule sum_schedule(int rank, int size, size_t count, size_t element_bytes);
+// Sum over all ranks: the flat buffer is cut into stripes, dealt to the ranks in turn; a rank's stripes travel once
+// around the ring and are added up (reduce-scatter), then once more as the result (all-gather). 2 (size-1) / size of
+// the bytes cross each link, the least possible, but for a last round of stripes that does not reach every rank. A
+// stripe of owner p is summed in the order of ranks p, p+1, ..., p-1, and owners follow from the elements' places in
+// the whole buffer, of which this one begins at `first`: however it is cut into calls, each element is summed in the
+// same order.
+RingSchedule sum_schedule(int rank, int size, size_t count, size_t element_bytes, size_t first = 0);
 
 // From root to the right, chunk by chunk.
 RingSchedule broadcast_schedule(int rank, int size, int root, size_t count, size_t element_bytes);

@@ -60,7 +60,7 @@ std::unique_ptr<Pending> RingCommunicator::start_sum(torch::Tensor flat) {
   require_flat(flat);
   const SumType type = sum_type(flat.scalar_type());
   std::string name = "all-reduce of " + readable_bytes(flat);
-  RingSchedule schedule = sum_schedule(rank(), size(), flat.numel(), flat.element_size());
+  RingSchedule schedule = sum_schedule(rank(), size(), flat.numel(), flat.element_size(), flat.storage_offset());
   return std::make_unique<WirePending>(wire_, start(std::move(flat), std::move(schedule), type, std::move(name)));
 }
 

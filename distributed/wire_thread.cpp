@@ -23,7 +23,7 @@ std::string one_decimal(double value) {
 }
 
 // How long to sleep when nothing moves. A fast link and a short message are polled for. On a slow link the thread naps
-// for half as long as its last wait, and longer the longer it waits: few wake-ups, and socket buffers bridge the nap.
+// for as long as its last wait, and longer the longer it waits: few wake-ups, and socket buffers bridge the nap.
 class Pacer {
  public:
   using Clock = std::chrono::steady_clock;
@@ -39,8 +39,7 @@ class Pacer {
     const auto wait = Clock::now() - last_move_;
     is_waiting_ = true;
     if (!is_idle && wait < kPolling && last_wait_ < kPolling) return {};
-    return std::clamp<Clock::duration>(std::max(last_wait_ / 2, wait / 16), kShortestNap,
-                                       is_idle ? kIdleNap : kLongestNap);
+    return std::clamp<Clock::duration>(std::max(last_wait_, wait / 16), kShortestNap, is_idle ? kIdleNap : kLongestNap);
   }
 
  private:

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "distributed/agreement.h"
-#include "distributed/mpi_communicator.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/job.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"
 
@@ -83,7 +83,10 @@ std::vector<int64_t> sizes(const Options& options) {
 
 int bench_allreduce(const Options& options) {
   const std::vector<int64_t> all = sizes(options);
-  const std::unique_ptr<Communicator> communicator = make_mpi_communicator();
+  if (job_from_environment().ranks < 2) {
+    throw UsageError("bench allreduce: expected at least two ranks, such as mpirun -np 2 reprise bench allreduce");
+  }
+  const std::unique_ptr<Communicator> communicator = connect_ranks();
   constexpr double kPatience = 120;
   communicator->set_wait_limit(kPatience, "bench allreduce");
   const bool speaks = communicator->rank() == 0;

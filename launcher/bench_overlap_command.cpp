@@ -1,15 +1,16 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "distributed/mpi_communicator.h"
 #include "launcher/commands.h"
 #include "launcher/config.h"
 #include "launcher/exit_codes.h"
+#include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/overlap_bench.h"
 #include "launcher/plan_drawings.h"
@@ -37,12 +38,12 @@ int64_t bytes_of(const std::string& option, const std::string& text) {
 
 void print_row(const OverlapRow& row) {
   const double step = row.overlapped.median;
+  const auto ms = [](double seconds) { return fmt::format("{:.1f}", 1e3 * seconds); };
   fmt::print(
       "{:<16} {:>10} {:>9} {:>9} {:>9} {:>9} {:>6.1f} % {:>8.2f} {:>9} {:>7.3f} {:>9} {:>+6.1f} % {:>5.0f} %  {}\n",
-      row.policy, format_bytes(static_cast<uint64_t>(row.peak_bytes)), format_seconds(row.compute.median),
-      format_seconds(row.alone.median), format_seconds(step), format_seconds(row.serial.median),
-      100 * row.overlapped.half_width / step, row.exposed_share(), format_seconds(row.bound_seconds),
-      step / row.bound_seconds, format_seconds(row.planned.predicted.step_seconds),
+      row.policy, format_bytes(static_cast<uint64_t>(row.peak_bytes)), ms(row.compute.median), ms(row.alone.median),
+      ms(step), ms(row.serial.median), 100 * row.overlapped.half_width / step, row.exposed_share(),
+      ms(row.bound_seconds), step / row.bound_seconds, ms(row.planned.predicted.step_seconds),
       100 * (row.planned.predicted.step_seconds / step - 1), 100 * row.core_share, strip_of(row.planned.plan));
 }
 
@@ -66,9 +67,9 @@ nlohmann::ordered_json json_of(const OverlapRow& row) {
 }
 
 void print_rows(const Options& options, const std::vector<OverlapRow>& rows) {
-  fmt::print("{:<16} {:>10} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>7} {:>9} {:>8} {:>7}  {}\n", "policy", "peak",
-             "compute", "alone", "overlap", "serial", "spread", "exposed", "bound", "ratio", "simulated", "miss",
-             "core", "plan");
+  fmt::print("{:<16} {:>10} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>7} {:>9} {:>8} {:>7}  {}\n", "policy (ms)",
+             "peak", "compute", "alone", "overlap", "serial", "spread", "exposed", "bound", "ratio", "simulated",
+             "miss", "core", "plan");
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const OverlapRow& row : rows) {
     print_row(row);
@@ -82,8 +83,9 @@ void draw(const Options& options, const std::vector<OverlapRow>& rows) {
   if (options.timelines.empty()) return;
   std::filesystem::create_directories(options.timelines);
   for (const OverlapRow& row : rows) {
-    const std::string name = row.policy.substr(0, row.policy.find_first_of(":,"));
-    const std::string stem = options.timelines + "/" + name + (row.policy == kBudgetWithoutWire ? "-no-wire" : "");
+    std::string name = row.policy == kBudgetWithoutWire ? "budget-no-wire" : row.policy;
+    std::replace(name.begin(), name.end(), ':', '-');
+    const std::string stem = options.timelines + "/" + name;
     write_durably(stem + "-simulated.svg", draw_timeline(row.costs, row.planned, 0));
     write_durably(stem + "-measured.svg", draw_measured(row.costs, row.policy, row.example));
   }
@@ -94,7 +96,17 @@ int bench_overlap(const Options& options) {
   OverlapSetting setting{.policies = options.policies, .rounds = options.rounds};
   setting.budget_bytes = bytes_of("--memory", options.memory);
   setting.line_bytes_per_second = static_cast<double>(bytes_of("--line-rate", options.line));
-  const std::unique_ptr<Communicator> communicator = make_mpi_communicator();
+  if (config.distributed.backend != "mpi" || job_from_environment().ranks < 2) {
+    throw UsageError("bench overlap: expected at least two ranks, such as mpirun -np 2 reprise bench overlap CONFIG");
+  }
+  for (const std::string& policy : options.policies) {
+    try {
+      with_policy(config, policy, 1);
+    } catch (const ConfigError& error) {
+      throw UsageError(fmt::format("--policies: '{}': {}", policy, error.what()));
+    }
+  }
+  const std::unique_ptr<Communicator> communicator = connect_ranks();
   constexpr double kPatience = 10;
   communicator->set_wait_limit(kPatience * config.distributed.deadline_seconds, "bench overlap");
   try {
@@ -116,8 +128,9 @@ Command add_bench_overlap(CLI::App& bench) {
   const auto options = std::make_shared<Options>();
   command->add_option("CONFIG", options->config, "Configuration (YAML)")->required();
   command->add_option("OVERRIDES", options->overrides, "Settings: key.sub=value")->type_name("KEY=VALUE");
-  command->add_option("--policies", options->policies, "NAME, NAME:NUMBER or 'budget, no wire'; separated by ;")
+  command->add_option("--policies", options->policies, "As of `plan --policy`, or 'budget, no wire'; separated by ;")
       ->delimiter(';')
+      ->allow_extra_args(false)
       ->capture_default_str();
   command->add_option("--memory", options->memory, "Of policy budget; default: 35 % of the activation bytes of none");
   command->add_option("--line-rate", options->line, "Bytes a second of the bound's wire; default: measured");

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "checkpointing/segment_executor.h"
+#include "launcher/bucket_choice.h"
 #include "launcher/config_reader.h"
 #include "launcher/config_schema.h"
 #include "launcher/plan_choice.h"
@@ -145,8 +146,9 @@ TrainerSetting Config::trainer() const {
   setting.steps = run.steps;
   setting.global_sequences = global_sequences;
   setting.micro_sequences = micro_sequences;
-  setting.first_bucket_bytes = distributed.first_bucket_bytes;
-  setting.bucket_bytes = distributed.bucket_bytes;
+  const BucketCaps caps = bucket_caps(distributed, false).front();  // auto is still there only without a wire
+  setting.first_bucket_bytes = caps.first_bytes;
+  setting.bucket_bytes = caps.bytes;
   setting.overlap = distributed.overlap;
   setting.deadline_seconds = distributed.deadline_seconds;
   setting.on_non_finite = on_non_finite;

@@ -1,11 +1,15 @@
 #include "launcher/job.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
 
+#include "distributed/mpi_communicator.h"
+#include "launcher/exit_codes.h"
 #include "launcher/units.h"
 
 namespace reprise {
@@ -29,6 +33,15 @@ Job job_from_environment() {
     return {true, *rank, integer_from("SLURM_NTASKS").value_or(1)};
   }
   return {};
+}
+
+std::unique_ptr<Communicator> connect_ranks(double patience_seconds) {
+  return make_mpi_communicator({patience_seconds, [](const std::string& message) {
+                                  const Job job = job_from_environment();
+                                  fmt::print(stderr, "reprise: rank {} of {}: {}\n", job.rank, job.ranks, message);
+                                  std::fflush(nullptr);
+                                  std::_Exit(kPeerLost);
+                                }});
 }
 
 std::string refusal_of_root(const Job& job) {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <memory>
 #include <string>
+
+#include "distributed/communicator.h"
 
 namespace reprise {
 
@@ -15,5 +18,9 @@ Job job_from_environment();
 
 // Why this process must not run, in one line; empty: it may. As root under a launcher only with REPRISE_ALLOW_ROOT=1.
 std::string refusal_of_root(const Job& job);
+
+// The ranks of this job. Its start and its end may take `patience_seconds` each; past that this process says so and
+// ends with exit code 75.
+std::unique_ptr<Communicator> connect_ranks(double patience_seconds = 300);
 
 }  // namespace reprise

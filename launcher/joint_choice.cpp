@@ -28,18 +28,23 @@ std::vector<int64_t> candidates(const Config& config, int ranks) {
   return divisors;
 }
 
-// Of the fastest plan that uses as little as possible.
-int64_t smallest_peak(const CostTable& costs) {
+// Of the policy's plans that fit somewhere.
+int64_t smallest_peak(const Config& config, const CostTable& costs) {
+  const bool by_layers = config.checkpointing.policy == "knapsack";
   try {
-    return fastest_plan(costs, 0).predicted.peak_bytes;
+    return (by_layers ? knapsack_plan : fastest_plan)(costs, 0).predicted.peak_bytes;
   } catch (const DoesNotFit& failure) {
     return failure.smallest().predicted.peak_bytes;
   }
 }
 
-// What the smallest peak of another micro-batch should be: all but the base grows in proportion.
-int64_t extrapolate(const CostTable& costs, int64_t smallest_peak_bytes, int64_t micro_sequences) {
-  return costs.base_bytes + (smallest_peak_bytes - costs.base_bytes) / costs.micro_sequences * micro_sequences;
+// What the smallest peak of a larger micro-batch should be, on the line through the last two that were measured. Peaks
+// are the largest of quantities that grow in proportion or not at all, so the line does not overestimate.
+int64_t extrapolate(const MicroRow& last, const MicroRow& before, int64_t micro_sequences) {
+  const double slope = static_cast<double>(last.smallest_peak_bytes - before.smallest_peak_bytes) /
+                       static_cast<double>(last.micro_sequences - before.micro_sequences);
+  return last.smallest_peak_bytes +
+         static_cast<int64_t>(slope * static_cast<double>(micro_sequences - last.micro_sequences));
 }
 
 bool is_better(const PlannedStep& a, const PlannedStep& b) {
@@ -65,6 +70,7 @@ PlannedStep plan_with_buckets(Config& candidate, CostTable& costs, const FlatLay
     chosen = caps;
   }
   cut_buckets(costs, *layout, chosen);
+  if (!costs.wire) return widest;  // nothing was chosen: auto stays auto
   candidate.distributed.bucket_bytes = chosen.bytes;
   candidate.distributed.first_bucket_bytes = chosen.first_bytes;
   return all_caps.size() == 1 ? widest : choose_plan(candidate, costs, local_ranks);
@@ -80,35 +86,34 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Fla
     budget = budget_bytes(*text, local_ranks);
     *text = std::to_string(budget);  // a share of the memory must mean the same to every row
   }
-  JointChoice choice;
+  JointChoice choice{.ranks = ranks};
   std::optional<PlannedStep> best;
-  CostTable last;
+  std::vector<MicroRow> measured;
   Config resolved;
   for (const int64_t micro : candidates(config, ranks)) {
     MicroRow row{.micro_sequences = micro};
-    if (!choice.rows.empty()) {  // then it is the joint choice, and there is a budget
-      row.smallest_peak_bytes = extrapolate(last, choice.rows.back().smallest_peak_bytes, micro);
+    if (measured.size() >= 2) {
+      row.smallest_peak_bytes = extrapolate(measured.back(), measured[measured.size() - 2], micro);
       row.measured = row.smallest_peak_bytes <= budget;
-      if (!row.measured) {
-        choice.rows.push_back(row);
-        continue;
-      }
+    }
+    if (!row.measured) {
+      choice.rows.push_back(row);
+      continue;
     }
     Config candidate = config;
     candidate.micro_sequences = micro;
-    last = measure(candidate);
+    CostTable costs = measure(candidate);
     try {
-      row.planned = plan_with_buckets(candidate, last, layout, local_ranks);
+      row.planned = plan_with_buckets(candidate, costs, layout, local_ranks);
     } catch (const DoesNotFit& failure) {
-      if (!best) {
-        throw NothingFits(what_would_fit(failure, last, budget), failure.smallest().predicted.peak_bytes);
-      }
+      if (!best) throw NothingFits(what_would_fit(failure, costs, budget), failure.smallest().predicted.peak_bytes);
     }
-    if (is_joint) row.smallest_peak_bytes = smallest_peak(last);
+    if (is_joint) row.smallest_peak_bytes = smallest_peak(config, costs);
+    measured.push_back(row);
     choice.rows.push_back(row);
     if (!row.planned || (best && !is_better(*row.planned, *best))) continue;
     best = row.planned;
-    choice.costs = last;
+    choice.costs = std::move(costs);
     resolved = candidate;
   }
   config = resolved;
@@ -117,10 +122,12 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Fla
 }
 
 std::string bucket_line(const CostTable& costs) {
+  if (!costs.wire || costs.buckets.empty()) return "";
   const auto text = [](int64_t bytes) { return format_bytes(static_cast<uint64_t>(bytes)); };
   int64_t widest = 0;
   for (const BucketCost& bucket : costs.buckets) widest = std::max(widest, bucket.bytes);
-  return fmt::format("wire {} + {}/s: {} bucket{}, the first {}, up to {}", format_seconds(costs.wire->latency_seconds),
+  return fmt::format("wire {} + {}/s: {} bucket{}, the first {}, up to {}\n",
+                     format_seconds(costs.wire->latency_seconds),
                      text(static_cast<int64_t>(costs.wire->bytes_per_second)), costs.buckets.size(),
                      costs.buckets.size() == 1 ? "" : "s", text(costs.buckets.front().bytes), text(widest));
 }
@@ -132,7 +139,7 @@ std::string micro_page(const JointChoice& choice) {
     page += fmt::format("{} {:>11} ", is_chosen ? '*' : ' ', row.micro_sequences);
     if (row.planned) {
       const Prediction& predicted = row.planned->predicted;
-      const double tokens = static_cast<double>(choice.costs.tokens * choice.costs.micro_batches);
+      const double tokens = static_cast<double>(choice.costs.tokens * choice.costs.micro_batches * choice.ranks);
       page += fmt::format("{:>11} {:>11} {:>11}   {}\n", format_bytes(static_cast<uint64_t>(predicted.peak_bytes)),
                           format_seconds(predicted.step_seconds), format_count(tokens / predicted.step_seconds),
                           strip_of(row.planned->plan));

@@ -34,6 +34,7 @@ struct MicroRow {
 };
 
 struct JointChoice {
+  int ranks = 1;
   CostTable costs;
   PlannedStep planned;
   std::vector<MicroRow> rows;  // by micro-batch; one row unless batch.micro_sequences was auto
@@ -50,7 +51,7 @@ using MeasureCosts = std::function<CostTable(const Config&)>;
 JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const FlatLayout* layout,
                            const MeasureCosts& measure);
 
-// The wire and the gradient buckets in words.
+// The wire and the gradient buckets in words, a line; empty without either.
 std::string bucket_line(const CostTable& costs);
 
 // The rows as a table for people and as JSON.

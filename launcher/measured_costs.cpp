@@ -111,11 +111,12 @@ CostTable expand(CostTable costs, const Config& config, int ranks) {
 // Everything that the measured figures depend on.
 fs::path cache_file(const Config& config) {
   const ModelConfig& model = config.model;
-  const std::string facts = fmt::format(
-      "{} {} {} {} {} {} {} {} {} {} {} | {} {} | {} {} | {} {} {} {}", name_of(model.family), model.width, model.heads,
-      model.kv_heads, model.feed_forward, model.context, model.dropout > 0, model.vocabulary, model.tie_embeddings,
-      model.head_chunk_tokens, model.rope_theta, config.micro_sequences, config.compute, read_host_facts().processor,
-      at::get_num_threads(), kVersion, kCommit, kBuildType, kLibTorch);
+  const std::string facts =
+      fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} | {} {} | {} {} | {} {} {} {}", name_of(model.family),
+                  sample_of(config).layers, model.width, model.heads, model.kv_heads, model.feed_forward, model.context,
+                  model.dropout > 0, model.vocabulary, model.tie_embeddings, model.head_chunk_tokens, model.rope_theta,
+                  config.micro_sequences, config.compute, read_host_facts().processor, at::get_num_threads(), kVersion,
+                  kCommit, kBuildType, kLibTorch);
   const char* cache = std::getenv("REPRISE_CACHE");
   const char* home = std::getenv("HOME");
   const fs::path root = cache ? fs::path(cache) : fs::path(home ? home : ".") / ".cache" / "reprise";
@@ -172,17 +173,25 @@ WireModel fit_wire(Communicator& communicator) {
   return {std::max(0.0, short_seconds - per_byte * kShortBytes), 1 / per_byte};
 }
 
-void take_slowest(Communicator& communicator, CostTable& costs) {
+void take_worst(Communicator& communicator, CostTable& costs) {
   std::vector<double*> times = {&costs.optimizer_seconds};
+  std::vector<int64_t*> bytes = {&costs.base_bytes};
   for (StageCost& stage : costs.stages) {
-    times.push_back(&stage.forward_seconds);
-    times.push_back(&stage.backward_seconds);
-    for (SaveCost& save : stage.saves) times.push_back(&save.extra_seconds);
+    times.insert(times.end(), {&stage.forward_seconds, &stage.backward_seconds});
+    bytes.push_back(&stage.boundary_bytes);
+    for (SaveCost& save : stage.saves) {
+      times.push_back(&save.extra_seconds);
+      bytes.insert(bytes.end(), {&save.kept_bytes, &save.forward_workspace_bytes, &save.backward_workspace_bytes});
+    }
   }
   std::vector<double> own;
   for (const double* time : times) own.push_back(*time);
+  for (const int64_t* count : bytes) own.push_back(static_cast<double>(*count));  // exact below 2^53
   for (const auto& figures : gather_figures(communicator, own)) {
     for (size_t i = 0; i < times.size(); ++i) *times[i] = std::max(*times[i], figures[i]);
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      *bytes[i] = std::max(*bytes[i], static_cast<int64_t>(figures[times.size() + i]));
+    }
   }
 }
 

@@ -24,7 +24,7 @@ CostTable cached_costs(const Config& config, int ranks, double seconds, const st
 // second.
 WireModel fit_wire(Communicator& communicator);
 
-// Collective: every time in the table becomes the slowest rank's. The ranks' tables have the same shape.
-void take_slowest(Communicator& communicator, CostTable& costs);
+// Collective: every time and byte count in the table becomes the largest of all ranks'. The tables have the same shape.
+void take_worst(Communicator& communicator, CostTable& costs);
 
 }  // namespace reprise

@@ -9,8 +9,10 @@
 #include "distributed/agreement.h"
 #include "distributed/threads_communicator.h"
 #include "launcher/bucket_choice.h"
+#include "launcher/config_reader.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
+#include "launcher/plan_choice.h"
 #include "launcher/together.h"
 
 namespace reprise {
@@ -62,11 +64,13 @@ class Contender {
       communicator_.barrier();
       return rehearsal.step(executor_, reducer, micro_sequences, ranks);
     };
+    const double cpu_before = beside_main_seconds();
     const RehearsedStep compute = step(off_);
+    const double cpu_computing = beside_main_seconds() - cpu_before;  // an OpenMP team's, for instance
     const double alone = sum_alone();
-    const double cpu = beside_main_seconds(), started = now();
+    const double cpu = beside_main_seconds();
     const RehearsedStep overlapped = step(overlapped_);
-    const double share = (beside_main_seconds() - cpu) / (now() - started);
+    const double share = (beside_main_seconds() - cpu - cpu_computing) / overlapped.step_seconds;
     const RehearsedStep serial = step(serial_);
     if (!counts) return;
     const std::vector<double> times =
@@ -144,19 +148,6 @@ double line_rate(Communicator& communicator, int64_t elements) {
   return static_cast<double>(flat.nbytes()) / *std::min_element(seconds.begin(), seconds.end());
 }
 
-// The configuration with another policy, "NAME" or "NAME:VALUE" of those with one number.
-Config with_policy(Config config, const std::string& policy, int64_t budget_bytes) {
-  const size_t colon = policy.find(':');
-  config.checkpointing.policy = policy.substr(0, colon);
-  if (config.checkpointing.policy.starts_with("budget")) {
-    config.checkpointing.policy = "budget";
-    config.budget.budget = std::to_string(budget_bytes);
-  }
-  if (colon != std::string::npos)
-    config.checkpointing.every = config.checkpointing.group = std::stoi(policy.substr(colon + 1));
-  return config;
-}
-
 // A row with its plan and buckets, nothing measured yet; leaves the bucket caps in `config`.
 OverlapRow choose_row(Config& config, const std::string& policy, int64_t budget_bytes, const CostTable& costs,
                       const FlatLayout& layout, const Communicator& communicator) {
@@ -181,11 +172,20 @@ int64_t default_budget(const CostTable& costs) {
 
 }  // namespace
 
+Config with_policy(Config config, const std::string& policy, int64_t budget_bytes) {
+  const std::string given = policy == kBudgetWithoutWire ? "budget" : policy;
+  ConfigReader reader(config);
+  for (const std::string& setting : policy_settings(given)) reader.read_override(setting);
+  std::string* budget = budget_of(config);
+  if (budget != nullptr && given.find(':') == std::string::npos) *budget = std::to_string(budget_bytes);
+  return config;
+}
+
 std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& communicator,
                                         const OverlapSetting& setting) {
   CostTable costs;
   together(communicator, [&] { costs = cached_costs(config, communicator.size(), 4, [] {}); });
-  take_slowest(communicator, costs);
+  take_worst(communicator, costs);
   if (communicator.size() > 1) costs.wire = fit_wire(communicator);
   Rehearsal rehearsal(config.model, config.optimizer, config.global_sequences / communicator.size(), config.run.seed);
   const FlatLayout& layout = rehearsal.flat().layout;

@@ -36,14 +36,18 @@ struct OverlapRow {
 inline constexpr const char* kBudgetWithoutWire = "budget, no wire";
 
 struct OverlapSetting {
-  std::vector<std::string> policies;  // "none", "every:2", "budget", kBudgetWithoutWire
+  std::vector<std::string> policies;  // as of `plan --policy`, and kBudgetWithoutWire
   int64_t budget_bytes = 0;           // 0: base and 35 % of the activation bytes of `none`
   double line_bytes_per_second = 0;   // for the bound; 0: what a sum of all gradients reaches
   int rounds = 7;
 };
 
-// Collective; `config` is resolved but for policy and buckets, which every row chooses for itself. Every rank returns
-// the same figures, examples excepted.
+// The configuration under a policy of the bench; one with a budget and no value gets `budget_bytes`. Throws
+// ConfigError.
+Config with_policy(Config config, const std::string& policy, int64_t budget_bytes);
+
+// Collective; at least two ranks. `config` is resolved but for policy and buckets, which every row chooses for itself.
+// Every rank returns the same figures, examples excepted.
 std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& communicator,
                                         const OverlapSetting& setting);
 

@@ -11,6 +11,15 @@
 
 namespace reprise {
 
+std::vector<std::string> policy_settings(const std::string& policy) {
+  if (policy.empty()) return {};
+  const size_t colon = policy.find(':');
+  const std::string name = policy.substr(0, colon);
+  std::vector<std::string> settings = {"checkpointing.policy=" + name};
+  if (colon != std::string::npos) settings.push_back("checkpointing." + name + "=" + policy.substr(colon + 1));
+  return settings;
+}
+
 bool needs_costs(const PolicySetting& setting) {
   return setting.policy == "budget" || setting.policy == "knapsack" || setting.policy == "greedy";
 }
@@ -56,15 +65,19 @@ std::string what_would_fit(const DoesNotFit& failure, const CostTable& costs, in
   const auto text = [](int64_t bytes) { return format_bytes(static_cast<uint64_t>(std::max<int64_t>(0, bytes))); };
   const int64_t smallest = failure.smallest().predicted.peak_bytes;
   std::string sentence = fmt::format(
-      "no plan fits {}: the smallest peak possible is {} ({}), of which {} hold "
+      "no plan fits {}: the smallest peak possible is {} ({} bytes; {}), of which {} hold "
       "parameters, gradients and moments whatever the plan",
-      text(budget_bytes), text(smallest), strip_of(failure.smallest().plan), text(costs.base_bytes));
-  // Bytes beside the base grow in proportion to the sequences of a micro-batch.
+      text(budget_bytes), text(smallest), smallest, strip_of(failure.smallest().plan), text(costs.base_bytes));
+  // Bytes beside the base grow at most in proportion to the sequences of a micro-batch; those must divide the share.
   const double per_sequence =
       static_cast<double>(smallest - costs.base_bytes) / static_cast<double>(costs.micro_sequences);
-  const auto fitting = static_cast<int64_t>(static_cast<double>(budget_bytes - costs.base_bytes) / per_sequence);
-  if (budget_bytes > costs.base_bytes && fitting >= 1) {
+  const int64_t share = costs.micro_sequences * costs.micro_batches;
+  for (int64_t fitting = costs.micro_sequences - 1; fitting >= 1; --fitting) {
+    if (share % fitting != 0 ||
+        static_cast<double>(fitting) * per_sequence > static_cast<double>(budget_bytes - costs.base_bytes))
+      continue;
     sentence += fmt::format("; batch.micro_sequences: {} would fit", fitting);
+    break;
   }
   return sentence;
 }

@@ -2,11 +2,15 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "checkpointing/planner.h"
 #include "launcher/config.h"
 
 namespace reprise {
+
+// "every:2" as the settings that a file would hold; none for "".
+std::vector<std::string> policy_settings(const std::string& policy);
 
 // Whether the policy asks for a cost table; plan_of() does all others.
 bool needs_costs(const PolicySetting& setting);

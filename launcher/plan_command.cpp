@@ -34,19 +34,9 @@ struct Options {
   bool has_config() const { return !words.empty() && words[0].find('=') == std::string::npos; }
 };
 
-// "every:2" as the settings that a file would hold.
-std::vector<std::string> settings_of(const std::string& policy) {
-  if (policy.empty()) return {};
-  const size_t colon = policy.find(':');
-  const std::string name = policy.substr(0, colon);
-  std::vector<std::string> settings = {"checkpointing.policy=" + name};
-  if (colon != std::string::npos) settings.push_back("checkpointing." + name + "=" + policy.substr(colon + 1));
-  return settings;
-}
-
 Config read_config(const Options& options) {
   std::vector<std::string> settings(options.words.begin() + (options.has_config() ? 1 : 0), options.words.end());
-  for (const std::string& setting : settings_of(options.policy)) settings.push_back(setting);
+  for (const std::string& setting : policy_settings(options.policy)) settings.push_back(setting);
   if (!options.memory.empty() && options.policy.empty()) {
     settings.insert(settings.end(), {"checkpointing.policy=budget", "checkpointing.budget=" + options.memory});
   }
@@ -63,6 +53,12 @@ void check_usage(const Options& options) {
   if (options.ranks < 1) throw UsageError(fmt::format("--ranks: expected at least 1, got {}", options.ranks));
   if (options.ranks > 1 && !options.costs.empty())
     throw UsageError("--ranks: a cost table has its own; leave it out with --costs");
+  if (!options.has_config()) {
+    for (const std::string& word : options.words) {
+      if (word.starts_with("checkpointing")) continue;
+      throw UsageError(fmt::format("--costs: the table says what is measured; without CONFIG {} has no effect", word));
+    }
+  }
   if (!options.memory.empty() && !parse_bytes(options.memory) && !parse_percent(options.memory)) {
     throw UsageError(
         fmt::format("--memory: expected bytes such as 3GiB, or a share such as 90%, got {}", options.memory));
@@ -142,7 +138,10 @@ void report(const Options& options, const JointChoice& choice, std::optional<int
     json["micro_batches"] = micro_json(choice);
   }
   fmt::print("{}", plan_page(costs, step));
-  if (costs.wire) fmt::print("{}\n", bucket_line(costs));
+  if (budget && step.predicted.peak_bytes > *budget) {
+    fmt::print("does not fit --memory {}\n", format_bytes(static_cast<uint64_t>(*budget)));
+  }
+  fmt::print("{}", bucket_line(costs));
   const int64_t equal_budget = budget.value_or(step.predicted.peak_bytes);
   const std::vector<PolicyRow> rows =
       options.compare || options.frontier ? compare_policies(costs, equal_budget) : std::vector<PolicyRow>{};

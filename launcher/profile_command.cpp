@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "distributed/mpi_communicator.h"
 #include "launcher/commands.h"
 #include "launcher/config.h"
 #include "launcher/exit_codes.h"
@@ -46,7 +45,7 @@ void print_costs(const CostTable& costs) {
 int profile_model(const Options& options) {
   const Config config = load_config(options.config, options.overrides);
   const int ranks = job_from_environment().ranks;
-  const std::unique_ptr<Communicator> communicator = ranks > 1 ? make_mpi_communicator() : nullptr;
+  const std::unique_ptr<Communicator> communicator = ranks > 1 ? connect_ranks() : nullptr;
   const bool speaks = !communicator || communicator->rank() == 0;
   if (speaks) fmt::print(stderr, "measuring the stages of {}\n", options.config);
   CostTable costs;
@@ -57,7 +56,7 @@ int profile_model(const Options& options) {
     throw at_setting(config, error);
   }
   if (communicator) {
-    take_slowest(*communicator, costs);
+    take_worst(*communicator, costs);
     costs.wire = fit_wire(*communicator);
   }
   if (!speaks) return kDone;

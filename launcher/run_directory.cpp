@@ -26,26 +26,29 @@ void make_folder(const std::string& path) {
 
 }  // namespace
 
-RunDirectory::RunDirectory(const Config& config) : path_(config.run.directory) {
+void RunDirectory::require_free(const Config& config) {
+  if (config.run.overwrite) return;
   for (const char* name : kFiles) {
-    const fs::path file = fs::path(path_) / name;
-    if (!fs::exists(file)) continue;
-    if (!config.run.overwrite) {
-      throw ConfigError(
-          fmt::format("run.directory: expected a folder without a run, got {} with {}; choose another "
-                      "run.name, or set run.overwrite=true to replace it",
-                      path_, name));
-    }
+    if (!fs::exists(fs::path(config.run.directory) / name)) continue;
+    throw ConfigError(
+        fmt::format("run.directory: expected a folder without a run, got {} with {}; choose another "
+                    "run.name, or set run.overwrite=true to replace it",
+                    config.run.directory, name));
+  }
+}
+
+RunDirectory::RunDirectory(const Config& config) : path_(config.run.directory) {
+  require_free(config);
+  for (const char* name : kFiles) {
     std::error_code error;
-    fs::remove_all(file, error);
-    if (error) throw StorageError(fmt::format("{}: cannot remove it: {}", file.string(), error.message()));
+    fs::remove_all(fs::path(path_) / name, error);
+    if (error) throw StorageError(fmt::format("{}/{}: cannot remove it: {}", path_, name, error.message()));
   }
   make_folder(path_);
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
 }
 
-void RunDirectory::write_choices(const Config& config, const PlannedStep& step) const {
-  write_durably(path_ + "/config.yaml", to_yaml(config, false));
+void RunDirectory::write_plan(const PlannedStep& step) const {
   nlohmann::ordered_json json = plan_json(step);
   json["origin"] = step.plan.origin;
   json["strip"] = strip_of(step.plan);

@@ -11,12 +11,14 @@ namespace reprise {
 // only.
 class RunDirectory {
  public:
-  // Makes the folder and writes config.yaml. A folder that holds a run already: ConfigError unless run.overwrite, which
-  // removes that run's files and leaves all others. Throws StorageError.
+  // Throws ConfigError when the folder holds a run already, unless run.overwrite. Changes nothing.
+  static void require_free(const Config& config);
+
+  // Makes the folder, without the files of a run that was there and with all others, and writes config.yaml. Throws as
+  // require_free() does, and StorageError.
   explicit RunDirectory(const Config& config);
 
-  // config.yaml again, now with every auto resolved, and plan.json: plan_json and how the plan came to be.
-  void write_choices(const Config& config, const PlannedStep& step) const;
+  void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
   void write_weights(const StageChain& model, const std::string& tokenizer) const;
 
   std::string metrics() const { return path_ + "/metrics.jsonl"; }

@@ -27,7 +27,7 @@ int merge(const Options& options) {
   } catch (const std::runtime_error& error) {
     throw DataError(error.what());
   }
-  fmt::print("{} ranks in {}; open it in https://ui.perfetto.dev or chrome://tracing\n", options.inputs.size(),
+  fmt::print("{} files joined in {}; open it in https://ui.perfetto.dev or chrome://tracing\n", options.inputs.size(),
              options.out);
   return kDone;
 }

@@ -1,5 +1,6 @@
 #include "launcher/train_run.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,10 +10,10 @@
 #include <optional>
 
 #include "distributed/agreement.h"
-#include "distributed/mpi_communicator.h"
 #include "distributed/threads_communicator.h"
 #include "launcher/build_facts.h"
 #include "launcher/exit_codes.h"
+#include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/loss_plot.h"
 #include "launcher/measured_costs.h"
@@ -20,6 +21,7 @@
 #include "launcher/run_directory.h"
 #include "launcher/run_facts.h"
 #include "launcher/run_trace.h"
+#include "launcher/setting.h"
 #include "launcher/together.h"
 #include "monitoring/console.h"
 #include "monitoring/json_lines.h"
@@ -84,6 +86,7 @@ class RankRun {
   void prepare() {
     std::map<std::string, std::string> facts = agreement_fields(config_);
     facts["build"] = fmt::format("{} {} {} LibTorch {}", kVersion, kCommit, kBuildType, kLibTorch);
+    facts["threads"] = std::to_string(at::get_num_threads());  // they decide bits and workspaces
     facts["parameter table"] = describe_parameters(model_);
     together(communicator_, [&] {
       training_.emplace(config_.data_directory, "train");
@@ -94,9 +97,12 @@ class RankRun {
     require_agreement(communicator_, facts);
     together(communicator_, [&] {
       check_batch();
-      if (communicator_.rank() == 0) directory_.emplace(config_);
+      if (communicator_.rank() == 0) RunDirectory::require_free(config_);
     });
     choose();
+    together(communicator_, [&] {
+      if (communicator_.rank() == 0) directory_.emplace(config_);
+    });
     flat_.emplace(model_, true);
     model_.parameters().initialize(config_.run.seed);
     together(communicator_,
@@ -117,7 +123,7 @@ class RankRun {
     const auto measure = [&](const Config& config) {
       CostTable costs;
       together(communicator_, [&] { costs = measure_(config); });
-      take_slowest(communicator_, costs);
+      take_worst(communicator_, costs);
       costs.wire = wire;
       return costs;
     };
@@ -142,18 +148,20 @@ class RankRun {
   }
 
   void check_batch() const {
-    if (config_.micro_sequences == kAuto) return;
-    const int64_t at_once = config_.micro_sequences * communicator_.size();
+    const bool chooses = config_.micro_sequences == kAuto;
+    const int64_t at_once = (chooses ? 1 : config_.micro_sequences) * communicator_.size();
     if (config_.global_sequences % at_once == 0) return;
     const int64_t nearest = std::max<int64_t>(1, (config_.global_sequences + at_once / 2) / at_once) * at_once;
-    throw ConfigError(fmt::format(
-        "batch.global_sequences: expected a multiple of micro_sequences × ranks = {} × {}, got {}; nearest: {}",
-        config_.micro_sequences, communicator_.size(), config_.global_sequences, nearest));
+    const std::string divisor =
+        chooses ? fmt::format("the {} ranks", communicator_.size())
+                : fmt::format("micro_sequences × ranks = {} × {}", config_.micro_sequences, communicator_.size());
+    throw ConfigError(fmt::format("batch.global_sequences: expected a multiple of {}, got {}; nearest: {}", divisor,
+                                  config_.global_sequences, nearest));
   }
 
   void open_sinks() {
     if (communicator_.rank() == 0) {
-      directory_->write_choices(config_, choice_.planned);
+      directory_->write_plan(choice_.planned);
       sinks_.push_back(make_console(stdout, config_.monitoring.every_steps));
       sinks_.push_back(make_json_lines(directory_->metrics()));
       sinks_.push_back(make_loss_plot(directory_->loss_plot()));
@@ -174,7 +182,8 @@ class RankRun {
                    .plan = strip_of(plan()),
                    .plan_origin = plan().origin};
     const Prediction& predicted = choice_.planned.predicted;
-    start.planned_peak_bytes = end_.planned_peak_bytes = static_cast<uint64_t>(predicted.peak_bytes);
+    start.planned_peak_bytes = end_.planned_peak_bytes =
+        static_cast<uint64_t>(predicted.peak_bytes) * ranks_of_process();
     start.planned_step_seconds = end_.planned_step_seconds = predicted.step_seconds;
     start.ranks = communicator_.size();
     start.parameters = model_.parameters().count();
@@ -184,8 +193,13 @@ class RankRun {
     start.context = config_.model.context;
     start.flops_per_token = flops_per_token(model_);
     if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
-    if (communicator_.rank() == 0 && choice_.costs.wire) fmt::print("{}\n", bucket_line(choice_.costs));
+    if (communicator_.rank() == 0) fmt::print("{}", bucket_line(choice_.costs));
     for (auto& sink : sinks_) sink->start(start);
+  }
+
+  // The meter counts a process.
+  uint64_t ranks_of_process() const {
+    return config_.distributed.backend == "threads" ? static_cast<uint64_t>(communicator_.size()) : 1;
   }
 
   const Plan& plan() const { return choice_.planned.plan; }
@@ -247,19 +261,27 @@ void train(const Config& config) {
     });
   };
   if (config.distributed.backend == "threads") {
+    if (job_from_environment().ranks > 1) {
+      throw at_setting(config, wrong_value("distributed.backend", "mpi under mpirun or srun", "threads", "mpi"));
+    }
     // The memory meter is process-wide: measure while there is one thread.
     const int ranks = config.distributed.threads_ranks;
     std::map<int64_t, CostTable> measured;  // by micro-batch
     Config resolved = config;
-    choose_jointly(resolved, ranks, ranks, nullptr, [&](const Config& candidate) {
-      return measured[candidate.micro_sequences] = measure(candidate, ranks, true);
-    });
+    try {
+      choose_jointly(resolved, ranks, ranks, nullptr, [&](const Config& candidate) {
+        return measured[candidate.micro_sequences] = measure(candidate, ranks, true);
+      });
+    } catch (const InvalidSetting& error) {
+      throw at_setting(config, error);
+    }
     resolved.micro_sequences = config.micro_sequences;
     const auto look_up = [&](const Config& candidate) { return measured.at(candidate.micro_sequences); };
     run_as_threads(ranks, [&](Communicator& communicator) { RankRun(resolved, look_up, communicator).run(); });
     return;
   }
-  const std::unique_ptr<Communicator> communicator = make_mpi_communicator();
+  const std::unique_ptr<Communicator> communicator =
+      connect_ranks(kStartPatience * config.distributed.deadline_seconds);
   const bool speaks = communicator->rank() == 0;
   RankRun(
       config, [&](const Config& candidate) { return measure(candidate, communicator->size(), speaks); }, *communicator)

@@ -54,7 +54,7 @@ std::optional<int64_t> parse_integer(std::string_view text) { return parse_whole
 std::optional<int64_t> parse_bytes(std::string_view text) {
   if (const std::optional<int64_t> plain = parse_integer(text)) return *plain < 0 ? std::nullopt : plain;
   const std::optional<double> value = parse_with_unit(text, kByteUnits);
-  if (!value || *value >= 0x1p62 || *value != std::floor(*value)) return std::nullopt;
+  if (!value || *value >= 0x1p62 || (*value < 1 && *value != 0)) return std::nullopt;
   return static_cast<int64_t>(*value);
 }
 

@@ -47,7 +47,7 @@ int run_contract(Communicator& communicator) {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   try {
-    const auto communicator = reprise::make_mpi_communicator();
+    const auto communicator = reprise::make_mpi_communicator({60, [](const std::string&) { std::abort(); }});
     if (communicator->rank() != 0) {
       auto& listeners = testing::UnitTest::GetInstance()->listeners();
       delete listeners.Release(listeners.default_result_printer());

@@ -33,7 +33,7 @@ int wait_for_silent_rank(reprise::Communicator& communicator) {
 }  // namespace
 
 int main() {
-  const auto communicator = reprise::make_mpi_communicator();
+  const auto communicator = reprise::make_mpi_communicator({60, [](const std::string&) { std::abort(); }});
   communicator->barrier();
   if (communicator->rank() == 0) reprise::abort_mpi_job(wait_for_silent_rank(*communicator));
   std::this_thread::sleep_for(std::chrono::seconds(20));

@@ -31,7 +31,9 @@ TEST(RingSchedule, NeighboursMatchHopForHop) {
     for (const size_t count : {0, 1, 15, 16, 17, 100, 65537, 1000003}) {
       for (int rank = 0; rank < size; ++rank) {
         const int right = (rank + 1) % size;
-        expect_matching(sum_schedule(rank, size, count, 4), sum_schedule(right, size, count, 4));
+        for (const size_t first : {0, 16, 8000, 1234560}) {
+          expect_matching(sum_schedule(rank, size, count, 4, first), sum_schedule(right, size, count, 4, first));
+        }
         for (int root = 0; root < size; ++root) {
           expect_matching(broadcast_schedule(rank, size, root, count, 4),
                           broadcast_schedule(right, size, root, count, 4));

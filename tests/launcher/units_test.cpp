@@ -15,6 +15,7 @@ TEST(Units, BytesInBinaryAndDecimalUnits) {
   EXPECT_EQ(parse_bytes("2kB"), 2'000);
   EXPECT_EQ(parse_bytes("7B"), 7);
   EXPECT_EQ(parse_bytes("1.5 GiB"), int64_t{3} << 29);
+  EXPECT_EQ(parse_bytes("3.4MiB"), 3565158) << "rounded down";
 }
 
 TEST(Units, WhatIsNoByteCount) {

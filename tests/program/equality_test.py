@@ -1,7 +1,7 @@
 # ctest-timeout: 420
 """Every plan trains to the same bits: losses, gradient norms and weights after 20 steps, with dropout, for each
-family, alone and on two ranks. On two ranks the bucket size changes nothing either, nor does switching overlap
-off."""
+family, alone and on two ranks. The bucket size changes nothing either, nor does switching overlap off, nor that the
+ranks are threads."""
 
 import unittest
 
@@ -37,13 +37,21 @@ class EveryPlanTheSameBits(ProgramTest):
                 self.assertGreater(sum(step["recompute_seconds"] for step in run.of("step")), 0)
                 self.assertEqual(run.outcome, kept.outcome)
 
-    def check_buckets(self, model):
+    def check_buckets(self, model, ranks=2, choices=BUCKETS):
         model = {**model, "width": 96}  # 1.4 MB of gradients: one to more than twenty buckets
-        runs = [self.train(2, model=model, run={"steps": 20}, distributed=buckets, checkpointing={"policy": "full"})
-                for buckets in BUCKETS]
-        for buckets, run in zip(BUCKETS[1:], runs[1:]):
+        runs = [self.train(ranks, model=model, batch={"global_sequences": 4 * ranks}, distributed=buckets,
+                           checkpointing={"policy": "full"}) for buckets in choices]
+        for buckets, run in zip(choices[1:], runs[1:]):
             with self.subTest(model=model, buckets=buckets):
                 self.assertEqual(run.outcome, runs[0].outcome)
+
+    def test_buckets_of_three_ranks(self):
+        self.check_buckets(FAMILIES[0], 3, [*BUCKETS[:1], {"bucket_bytes": "auto"}, BUCKETS[3]])
+
+    def test_ranks_as_threads_are_ranks_as_processes(self):
+        threads = self.train(distributed={"backend": "threads", "ranks": 2}, checkpointing={"policy": "every"})
+        self.assertEqual(threads.of("start")[0]["ranks"], 2)
+        self.assertEqual(threads.outcome, self.train(2, checkpointing={"policy": "full"}).outcome)
 
 
 def add_tests():

@@ -8,7 +8,7 @@ import socket
 import time
 import unittest
 
-from harness import LOST, PEER_LOST, RunningTest, mpirun_command, ranks_of
+from harness import LOST, MPIRUN, PEER_LOST, REPRISE, RunningTest, mpirun_command, ranks_of, run
 
 DEADLINE_SECONDS = 2
 LIMIT_SECONDS = 15  # the deadline, mpirun's way to end a job, and a slow machine
@@ -48,6 +48,14 @@ class LostPeer(RunningTest):
         self.assertEqual(len(messages), 1, errors)
         self.assertRegex(messages[0], rf"rank 1\b.*{socket.gethostname()}")
         self.assertRegex(messages[0], r"step \d+")
+
+    def test_never_starts(self):
+        started = time.monotonic()
+        result = run([*MPIRUN, "-np", "1", REPRISE, "train", str(self.config), f"run.directory={self.run_folder}",
+                      "distributed.deadline=0.2s", ":", "-np", "1", "sleep", "50"], timeout=40)
+        self.assert_fails(result, PEER_LOST, "rank 0 of 2: the start of MPI has not ended within 2.0 s")
+        self.assertLess(time.monotonic() - started, LIMIT_SECONDS)
+        self.assertFalse(self.run_folder.exists())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 import json
 import unittest
 
-from harness import CONFIGURATION, DATA, DONE, USAGE, ProgramTest, Run, mpirun_command, reprise, run, settings
+from harness import DATA, DONE, USAGE, ProgramTest, Run, mpirun_command, reprise, run, settings
 
 MODEL = {"family": "gpt2", "layers": 3, "width": 64, "heads": 4, "context": 64, "dropout": 0.0, "vocabulary": 256}
 
@@ -34,7 +34,8 @@ class Wire(ProgramTest):
         self.assertEqual(row["bytes"], 1 << 20)
         self.assertAlmostEqual(row["algorithm_bytes_per_second"], row["bytes"] / row["seconds"], delta=1)
         self.assertAlmostEqual(row["bus_bytes_per_second"], row["algorithm_bytes_per_second"], delta=1)  # of two ranks
-        refused = reprise("bench", "allreduce", "--bytes", "many")
+        self.assertEqual(reprise("bench", "allreduce").returncode, USAGE)
+        refused = run(mpirun_command(2, "bench", "allreduce", "--bytes", "many"))
         self.assertEqual(refused.returncode, USAGE)
         self.assertIn("--bytes: expected a size such as 4MiB, got many", refused.stderr)
 
@@ -50,8 +51,11 @@ class Wire(ProgramTest):
             self.assertGreater(row["all_reduce_seconds"]["median"], 0)
         self.assertLess(rows[3]["peak_bytes"], rows[0]["peak_bytes"])
         self.assertEqual(len(list(drawings.glob("*.svg"))), 10)
-        refused = reprise("bench", "overlap", self.config, "checkpointing.policy=budget", "batch.micro_sequences=auto")
-        self.assertEqual(refused.returncode, CONFIGURATION)
+        common = ["bench", "overlap", self.config, *settings({"model": MODEL}), "--policies"]
+        self.assertEqual(reprise(*common, "none").returncode, USAGE)
+        for policies, expected in (("none;every:x", "checkpointing.every"), ("sometimes", "checkpointing.policy")):
+            refused = run(mpirun_command(2, *common, policies))
+            self.assert_fails(refused, USAGE, "--policies", expected)
 
     def test_trace_of_two_ranks(self):
         folder, _ = self.train("monitoring.trace=true", "checkpointing.policy=full")
