@@ -56,7 +56,9 @@ Failure describe_failure(std::exception_ptr error) {
   } catch (const std::bad_alloc&) {
     return {kDoesNotFit, "out of memory"};
   } catch (const c10::Error& failure) {
-    return {kInternal, one_line(failure.what_without_backtrace())};
+    const std::string text = one_line(failure.what_without_backtrace());
+    const bool is_memory = text.find("alloc_cpu.cpp") != std::string::npos;  // on the CPU LibTorch has no class for it
+    return {is_memory ? kDoesNotFit : kInternal, is_memory ? "out of memory: " + text : text};
   } catch (const std::exception& failure) {
     return {kInternal, one_line(failure.what())};
   } catch (...) {

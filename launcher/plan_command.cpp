@@ -81,6 +81,11 @@ CostTable read_or_measure(const Options& options, const Config& config) {
   CostTable costs;
   if (!options.costs.empty()) {
     costs = read_costs(options.costs);
+    const int stages = options.has_config() ? StageChain(config.model).size() : costs.size();
+    if (stages != costs.size()) {
+      throw UsageError(fmt::format("--costs: expected a table of the {} stages of {}, got one of {} stages", stages,
+                                   options.words[0], costs.size()));
+    }
   } else {
     costs = cached_costs(config, options.ranks, kSeconds, [&] {
       fmt::print(stderr, "measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
@@ -118,8 +123,9 @@ nlohmann::ordered_json json_of(const std::vector<FrontierPoint>& points) {
 
 std::string frontier_page(const std::vector<FrontierPoint>& points) {
   constexpr size_t kMostLines = 24;  // spread evenly over all points, both ends shown
-  std::string page = fmt::format("frontier: {} points\n  {:>11} {:>11}\n", points.size(), "peak", "step");
   const size_t lines = std::min(kMostLines, points.size());
+  const std::string shown = lines < points.size() ? fmt::format(", {} of them shown", lines) : "";
+  std::string page = fmt::format("frontier: {} points{}\n  {:>11} {:>11}\n", points.size(), shown, "peak", "step");
   for (size_t line = 0; line < lines; ++line) {
     const FrontierPoint& point = points[lines == 1 ? 0 : line * (points.size() - 1) / (lines - 1)];
     page += fmt::format("  {:>11} {:>11}\n", format_bytes(static_cast<uint64_t>(point.peak_bytes)),

@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <new>
 #include <system_error>
@@ -9,6 +11,7 @@
 #include "distributed/agreement.h"
 #include "distributed/communicator.h"
 #include "launcher/config.h"
+#include "launcher/joint_choice.h"
 #include "launcher/together.h"
 #include "training/errors.h"
 
@@ -24,6 +27,7 @@ TEST(ExitCodes, EveryKindOfFailureHasItsCode) {
   EXPECT_EQ(failure_of(UsageError("x")).code, 64);
   EXPECT_EQ(failure_of(DataError("x")).code, 65);
   EXPECT_EQ(failure_of(std::bad_alloc()).code, 69);
+  EXPECT_EQ(failure_of(NothingFits("x", 1)).code, 69);
   EXPECT_EQ(failure_of(TrainingStopped("x")).code, 70);
   EXPECT_EQ(failure_of(std::logic_error("x")).code, 70);
   EXPECT_EQ(describe_failure(std::make_exception_ptr(42)).code, 70);
@@ -34,6 +38,17 @@ TEST(ExitCodes, EveryKindOfFailureHasItsCode) {
   EXPECT_EQ(failure_of(Disagreement("x")).code, 78);
   EXPECT_EQ(failure_of(InvalidSetting("model.heads", "expected 4, got 3")).code, 78);
   EXPECT_EQ(failure_of(SharedFailure(74, "x")).code, 74);
+}
+
+TEST(ExitCodes, ATensorTooBigForTheMachineDoesNotFit) {
+  try {
+    torch::empty({int64_t{1} << 55});
+    FAIL() << "allocated";
+  } catch (...) {
+    const Failure failure = describe_failure(std::current_exception());
+    EXPECT_EQ(failure.code, 69);
+    EXPECT_TRUE(failure.message.starts_with("out of memory: ")) << failure.message;
+  }
 }
 
 TEST(ExitCodes, MessagesAreOneLineAndNameTheKey) {
