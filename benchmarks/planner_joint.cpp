@@ -3,9 +3,9 @@
 // a table and one JSON document as the last line.
 
 #include <cmath>
-#include <optional>
 
 #include "benchmarks/executed.h"
+#include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
 
 namespace reprise::bench {
@@ -44,16 +44,16 @@ int compare_joint(const Config& config, int rounds) {
     caps.push_back(static_cast<int64_t>(static_cast<double>(low) *
                                         std::pow(static_cast<double>(high) / static_cast<double>(low), share)) +
                    1);
-    const CostTable* best = nullptr;
-    std::optional<PlannedStep> chosen;
-    for (const CostTable& costs : tables) {
-      if (smallest_peak(costs) > caps.back()) continue;
-      PlannedStep step = fastest_plan(costs, caps.back());
-      if (chosen && step.predicted.step_seconds >= chosen->predicted.step_seconds) continue;
-      best = &costs;
-      chosen = std::move(step);
-    }
-    cells.push_back(bench.cell(fmt::format("auto within {:.1f} MiB", mib(caps.back())), *best, chosen->plan));
+    Config own = config;
+    own.checkpointing.policy = "budget";
+    own.budget.budget = std::to_string(caps.back());
+    own.micro_sequences = kAuto;
+    const JointChoice choice = choose_jointly(own, 1, 1, nullptr, [&](const Config& candidate) {
+      const auto is_same = [&](const CostTable& costs) { return costs.micro_sequences == candidate.micro_sequences; };
+      return *std::find_if(tables.begin(), tables.end(), is_same);
+    });
+    cells.push_back(
+        bench.cell(fmt::format("auto within {:.1f} MiB", mib(caps.back())), choice.costs, choice.planned.plan));
   }
   bench.execute(cells, rounds);
   print_head();

@@ -3,13 +3,13 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <numeric>
 #include <stdexcept>
 
 #include "checkpointing/live_stage.h"
 #include "checkpointing/memory_meter.h"
+#include "checkpointing/step_record.h"
 #include "model/batch.h"
 
 namespace reprise {
@@ -18,10 +18,6 @@ namespace {
 constexpr int kLeastRounds = 3, kMostRounds = 40;
 constexpr int kInstances =
     2;  // of a kind in the window: with one alone, weights would sit in caches as they never do in a step
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 int64_t live_bytes() { return static_cast<int64_t>(MemoryMeter::current_bytes()); }
 int64_t peak_bytes() { return static_cast<int64_t>(MemoryMeter::peak_bytes()); }

@@ -6,13 +6,10 @@
 #include "checkpointing/memory_meter.h"
 
 namespace reprise {
-namespace {
 
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
-
-}  // namespace
 
 StepRecord::StepRecord(size_t capacity) : ring_(capacity) {
   if (capacity == 0) throw std::invalid_argument("StepRecord: expected a capacity of at least 1");

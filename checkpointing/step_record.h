@@ -6,6 +6,8 @@
 
 namespace reprise {
 
+double now_seconds();  // of std::chrono::steady_clock
+
 enum class EventKind : uint8_t { forward, recompute, backward };
 
 // One stage's work in one micro-batch. Times are seconds of std::chrono::steady_clock.

@@ -90,6 +90,13 @@ std::vector<std::vector<double>> gather_figures(Communicator& communicator, cons
   return gathered;
 }
 
+std::vector<double> largest_figures(Communicator& communicator, std::vector<double> figures) {
+  for (const std::vector<double>& others : gather_figures(communicator, figures)) {
+    for (size_t i = 0; i < figures.size(); ++i) figures[i] = std::max(figures[i], others[i]);
+  }
+  return figures;
+}
+
 void require_agreement(Communicator& communicator, const std::map<std::string, std::string>& fields) {
   const std::string text = serialize(fields);
   const torch::Tensor hashes = gather_words(communicator, {static_cast<int64_t>(hash(text))});  // (ranks, 1)

@@ -21,6 +21,9 @@ std::vector<std::string> gather_texts(Communicator& communicator, const std::str
 // Collective: every rank's figures, by rank; all ranks give equally many.
 std::vector<std::vector<double>> gather_figures(Communicator& communicator, const std::vector<double>& figures);
 
+// Collective: the largest of all ranks' figures, one by one.
+std::vector<double> largest_figures(Communicator& communicator, std::vector<double> figures);
+
 // Collective: throws Disagreement on every rank unless all ranks give equal values for equal fields. One hash travels
 // when they agree; the fields travel only when they do not.
 void require_agreement(Communicator& communicator, const std::map<std::string, std::string>& fields);

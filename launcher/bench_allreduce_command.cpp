@@ -3,15 +3,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
-#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "checkpointing/step_record.h"
 #include "distributed/agreement.h"
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"
@@ -32,24 +32,12 @@ struct Row {
   double core_share = 0;                  // of a core, by every thread of this rank but the one that waits
 };
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-double cpu_seconds(clockid_t clock) {
-  timespec time{};
-  clock_gettime(clock, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-double beside_main_seconds() { return cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_seconds(CLOCK_THREAD_CPUTIME_ID); }
-
 // The slowest rank's seconds of one sum.
 double time_sum(Communicator& communicator, const torch::Tensor& flat) {
   communicator.barrier();
-  const double start = now();
+  const double start = now_seconds();
   communicator.start_sum(flat)->wait();
-  double slowest = 0;
-  for (const auto& figures : gather_figures(communicator, {now() - start})) slowest = std::max(slowest, figures[0]);
-  return slowest;
+  return largest_figures(communicator, {now_seconds() - start})[0];
 }
 
 Row measure(Communicator& communicator, int64_t bytes) {
@@ -58,10 +46,10 @@ Row measure(Communicator& communicator, int64_t bytes) {
   const double first = time_sum(communicator, flat);  // warms up, and says how many there is time for
   const auto rounds = static_cast<size_t>(std::clamp(kSeconds / first, 5.0, 50.0));
   std::vector<double> seconds;
-  const double started = now(), started_cpu = beside_main_seconds();
+  const double started = now_seconds(), started_cpu = other_threads_seconds();
   while (seconds.size() < rounds) seconds.push_back(time_sum(communicator, flat));
   Row row{.bytes = static_cast<int64_t>(flat.nbytes())};
-  row.core_share = (beside_main_seconds() - started_cpu) / (now() - started);
+  row.core_share = (other_threads_seconds() - started_cpu) / (now_seconds() - started);
   std::sort(seconds.begin(), seconds.end());
   row.seconds = seconds[rounds / 2];
   row.low = seconds[rounds / 4];

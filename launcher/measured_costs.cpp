@@ -6,18 +6,19 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 
 #include "checkpointing/profiler.h"
+#include "checkpointing/step_record.h"
 #include "distributed/agreement.h"
 #include "distributed/flat_layout.h"
 #include "launcher/bucket_choice.h"
 #include "launcher/build_facts.h"
 #include "launcher/host_facts.h"
 #include "launcher/setting.h"
+#include "monitoring/step_report.h"
 #include "training/durable_file.h"
 #include "training/errors.h"
 #include "training/flat_model.h"
@@ -40,13 +41,11 @@ ModelConfig sample_of(const Config& config) {
 double median_seconds(int rounds, const std::function<void()>& work) {
   std::vector<double> seconds;
   for (int round = -1; round < rounds; ++round) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = now_seconds();
     work();
-    if (round >= 0) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (round >= 0) seconds.push_back(now_seconds() - start);
   }
-  const auto middle = seconds.begin() + rounds / 2;
-  std::nth_element(seconds.begin(), middle, seconds.end());
-  return *middle;
+  return median(std::move(seconds));
 }
 
 double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
@@ -151,10 +150,7 @@ CostTable cached_costs(const Config& config, int ranks, double seconds, const st
 WireModel fit_wire(Communicator& communicator) {
   const auto slowest_sum = [&](int64_t bytes) {
     torch::Tensor flat = torch::zeros({bytes / static_cast<int64_t>(sizeof(float))});
-    const double seconds = median_seconds(5, [&] { communicator.start_sum(flat)->wait(); });
-    double slowest = 0;
-    for (const auto& figures : gather_figures(communicator, {seconds})) slowest = std::max(slowest, figures[0]);
-    return slowest;
+    return largest_figures(communicator, {median_seconds(5, [&] { communicator.start_sum(flat)->wait(); })})[0];
   };
   // Four times longer each time, until the bytes outweigh the latency.
   constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;
@@ -187,12 +183,9 @@ void take_worst(Communicator& communicator, CostTable& costs) {
   std::vector<double> own;
   for (const double* time : times) own.push_back(*time);
   for (const int64_t* count : bytes) own.push_back(static_cast<double>(*count));  // exact below 2^53
-  for (const auto& figures : gather_figures(communicator, own)) {
-    for (size_t i = 0; i < times.size(); ++i) *times[i] = std::max(*times[i], figures[i]);
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      *bytes[i] = std::max(*bytes[i], static_cast<int64_t>(figures[times.size() + i]));
-    }
-  }
+  const std::vector<double> largest = largest_figures(communicator, own);
+  for (size_t i = 0; i < times.size(); ++i) *times[i] = largest[i];
+  for (size_t i = 0; i < bytes.size(); ++i) *bytes[i] = static_cast<int64_t>(largest[times.size() + i]);
 }
 
 }  // namespace reprise

@@ -1,15 +1,13 @@
 #include "launcher/overlap_bench.h"
 
 #include <algorithm>
-#include <chrono>
-#include <ctime>
 #include <memory>
-#include <optional>
 
 #include "distributed/agreement.h"
 #include "distributed/threads_communicator.h"
 #include "launcher/bucket_choice.h"
 #include "launcher/config_reader.h"
+#include "launcher/host_facts.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
@@ -19,28 +17,10 @@ namespace reprise {
 
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-double cpu_seconds(clockid_t clock) {
-  timespec time{};
-  clock_gettime(clock, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-double beside_main_seconds() { return cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_seconds(CLOCK_THREAD_CPUTIME_ID); }
-
 Spread spread_of(std::vector<double> samples) {
   std::sort(samples.begin(), samples.end());
   const size_t count = samples.size();
   return {samples[count / 2], (samples[count * 3 / 4] - samples[count / 4]) / 2};
-}
-
-std::vector<double> slowest(Communicator& communicator, const std::vector<double>& own) {
-  std::vector<double> most = own;
-  for (const auto& figures : gather_figures(communicator, own)) {
-    for (size_t i = 0; i < most.size(); ++i) most[i] = std::max(most[i], figures[i]);
-  }
-  return most;
 }
 
 // A policy ready to run, with and without communication.
@@ -64,21 +44,23 @@ class Contender {
       communicator_.barrier();
       return rehearsal.step(executor_, reducer, micro_sequences, ranks);
     };
-    const double cpu_before = beside_main_seconds();
+    const double cpu_before = other_threads_seconds();
     const RehearsedStep compute = step(off_);
-    const double cpu_computing = beside_main_seconds() - cpu_before;  // an OpenMP team's, for instance
+    const double cpu_computing = other_threads_seconds() - cpu_before;  // an OpenMP team's, for instance
     const double alone = sum_alone();
-    const double cpu = beside_main_seconds();
+    const double cpu = other_threads_seconds();
     const RehearsedStep overlapped = step(overlapped_);
-    const double share = (beside_main_seconds() - cpu - cpu_computing) / overlapped.step_seconds;
+    const double share = (other_threads_seconds() - cpu - cpu_computing) / overlapped.step_seconds;
     const RehearsedStep serial = step(serial_);
     if (!counts) return;
     const std::vector<double> times =
-        slowest(communicator_, {compute.step_seconds, alone, overlapped.step_seconds, serial.step_seconds, share,
-                                static_cast<double>(overlapped.peak_bytes)});
+        largest_figures(communicator_, {compute.step_seconds, alone, overlapped.step_seconds, serial.step_seconds,
+                                        share, static_cast<double>(overlapped.peak_bytes)});
     for (size_t i = 0; i < kTimes; ++i) times_[i].push_back(times[i]);
     row_.peak_bytes = std::max(row_.peak_bytes, static_cast<int64_t>(times[5]));
-    after_compute_.push_back(flow_shop(compute));
+    const double line =
+        line_ > 0 ? line_ : static_cast<double>(flat_.numel() * flat_.element_size()) / times[1];  // bytes a second
+    after_compute_.push_back(flow_shop(compute, line));
     row_.example = overlapped;
   }
 
@@ -88,7 +70,7 @@ class Contender {
     row_.overlapped = spread_of(times_[2]);
     row_.serial = spread_of(times_[3]);
     row_.core_share = spread_of(times_[4]).median;
-    row_.bound_seconds = row_.compute.median + slowest(communicator_, {spread_of(after_compute_).median})[0];
+    row_.bound_seconds = row_.compute.median + largest_figures(communicator_, {spread_of(after_compute_).median})[0];
     return row_;
   }
 
@@ -97,18 +79,18 @@ class Contender {
 
   double sum_alone() {
     communicator_.barrier();
-    const double started = now();
+    const double started = now_seconds();
     std::vector<std::unique_ptr<Pending>> pending;
     for (const Bucket& bucket : buckets_) {
       pending.push_back(communicator_.start_sum(flat_.narrow(0, bucket.begin, bucket.end - bucket.begin)));
     }
     for (const auto& sum : pending) sum->wait();
-    return now() - started;
+    return now_seconds() - started;
   }
 
   // How much longer than its computing alone this step would take if each bucket left when its lowest stage was done
   // and the wire, at line rate, cost no computing.
-  double flow_shop(const RehearsedStep& step) const {
+  double flow_shop(const RehearsedStep& step, double line) const {
     std::vector<double> done(row_.costs.stages.size(), 0);  // end of the stage's last backward
     double end = 0;
     for (const StageEvent& event : step.events) {
@@ -118,7 +100,7 @@ class Contender {
     }
     double wire = 0, latest = end;
     for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
-      wire += static_cast<double>(bucket->end - bucket->begin) * sizeof(float) / line_;
+      wire += static_cast<double>(bucket->end - bucket->begin) * sizeof(float) / line;
       latest = std::max(latest, done[static_cast<size_t>(bucket->lowest_stage)] + wire);
     }
     return latest - end;
@@ -130,23 +112,10 @@ class Contender {
   std::vector<Bucket> buckets_;
   SegmentExecutor executor_;
   GradientReducer off_, overlapped_, serial_;
-  double line_;  // bytes a second
+  const double line_;  // bytes a second; 0: what its buckets reach alone
   std::array<std::vector<double>, kTimes> times_;
   std::vector<double> after_compute_;
 };
-
-// What a sum of `elements` reaches, bytes a second.
-double line_rate(Communicator& communicator, int64_t elements) {
-  const torch::Tensor flat = torch::zeros({elements});
-  std::vector<double> seconds;
-  for (int round = 0; round < 4; ++round) {
-    communicator.barrier();
-    const double started = now();
-    communicator.start_sum(flat)->wait();
-    seconds.push_back(slowest(communicator, {now() - started})[0]);
-  }
-  return static_cast<double>(flat.nbytes()) / *std::min_element(seconds.begin(), seconds.end());
-}
 
 // A row with its plan and buckets, nothing measured yet; leaves the bucket caps in `config`.
 OverlapRow choose_row(Config& config, const std::string& policy, int64_t budget_bytes, const CostTable& costs,
@@ -190,16 +159,14 @@ std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& comm
   Rehearsal rehearsal(config.model, config.optimizer, config.global_sequences / communicator.size(), config.run.seed);
   const FlatLayout& layout = rehearsal.flat().layout;
   const std::unique_ptr<Communicator> nobody = std::move(make_threads_communicators(1).front());
-  const double line =
-      setting.line_bytes_per_second > 0 ? setting.line_bytes_per_second : line_rate(communicator, layout.numel);
   const int64_t budget = setting.budget_bytes > 0 ? setting.budget_bytes : default_budget(costs);
 
   std::vector<std::unique_ptr<Contender>> contenders;
   for (const std::string& policy : setting.policies) {
     Config own = config;
     OverlapRow row = choose_row(own, policy, budget, costs, layout, communicator);
-    contenders.push_back(
-        std::make_unique<Contender>(std::move(row), own.distributed, rehearsal, communicator, *nobody, line));
+    contenders.push_back(std::make_unique<Contender>(std::move(row), own.distributed, rehearsal, communicator, *nobody,
+                                                     setting.line_bytes_per_second));
   }
   for (int round = -1; round < setting.rounds; ++round) {  // the first warms up
     for (const auto& contender : contenders) contender->run_round(rehearsal, config.micro_sequences, round >= 0);

@@ -38,7 +38,7 @@ inline constexpr const char* kBudgetWithoutWire = "budget, no wire";
 struct OverlapSetting {
   std::vector<std::string> policies;  // as of `plan --policy`, and kBudgetWithoutWire
   int64_t budget_bytes = 0;           // 0: base and 35 % of the activation bytes of `none`
-  double line_bytes_per_second = 0;   // for the bound; 0: what a sum of all gradients reaches
+  double line_bytes_per_second = 0;   // for the bound; 0: what the buckets reach alone
   int rounds = 7;
 };
 

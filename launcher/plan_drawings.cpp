@@ -75,7 +75,10 @@ std::string draw_measured(const CostTable& costs, const std::string& policy, con
     add_event(
         drawing, costs,
         {kind_of(event.kind), event.stage, event.micro_batch, event.start_seconds - start, event.end_seconds - start});
+    drawing.curve_seconds.push_back(event.end_seconds - start);
+    drawing.curve_values.push_back(static_cast<double>(event.live_bytes) / kMiB);
   }
+  drawing.curve_title = "memory (MiB)";
   for (size_t bucket = 0; bucket < step.wire.buckets.size(); ++bucket) {
     const WireInterval& interval = step.wire.buckets[bucket];
     add_event(drawing, costs,
@@ -94,6 +97,10 @@ std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std:
   plot.y_title = "step (ms)";
   Series front{.name = "fastest plan", .marks = frontier.size() == 1};
   for (const FrontierPoint& point : frontier) {
+    if (!front.x.empty()) {  // below a point's peak only the next, slower one fits
+      front.x.push_back(front.x.back());
+      front.y.push_back(1e3 * point.step_seconds);
+    }
     front.x.push_back(static_cast<double>(point.peak_bytes) / kMiB);
     front.y.push_back(1e3 * point.step_seconds);
   }

@@ -13,7 +13,7 @@ namespace reprise {
 // SVG: what one step does on the compute and the wire lane over the memory it holds, with the budget line (0: none).
 std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes);
 
-// The same drawing of a step as it was measured: no memory, times from the step's own start.
+// The same drawing of a step as it was measured: bytes at the end of each stage, times from the step's own start.
 std::string draw_measured(const CostTable& costs, const std::string& policy, const RehearsedStep& step);
 
 // SVG: the fastest step at every peak, and the named policies as points.

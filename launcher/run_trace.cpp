@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 
 #include "distributed/agreement.h"
@@ -12,8 +11,6 @@ namespace reprise {
 
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 // What to add to this rank's clock to read rank 0's: the difference on leaving the quickest of some barriers, which the
 // ranks leave within a trip over the wire of each other.
 double clock_offset(Communicator& communicator) {
@@ -21,15 +18,14 @@ double clock_offset(Communicator& communicator) {
   double quickest = 0, offset = 0;
   for (int round = 0; round < kRounds; ++round) {
     communicator.barrier();  // all arrive at the next one together
-    const double arrived = now();
+    const double arrived = now_seconds();
     communicator.barrier();
-    const double left = now();
-    const auto clocks = gather_figures(communicator, {left, left - arrived});
-    double slowest = 0;
-    for (const auto& clock : clocks) slowest = std::max(slowest, clock[1]);
+    const double left = now_seconds();
+    const double slowest = largest_figures(communicator, {left - arrived})[0];
+    const double clock_of_first = gather_figures(communicator, {left})[0][0];
     if (round > 0 && slowest >= quickest) continue;
     quickest = slowest;
-    offset = clocks[0][0] - left;
+    offset = clock_of_first - left;
   }
   return offset;
 }

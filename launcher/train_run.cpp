@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -26,6 +26,7 @@
 #include "monitoring/console.h"
 #include "monitoring/json_lines.h"
 #include "monitoring/prometheus_exporter.h"
+#include "training/errors.h"
 
 namespace reprise {
 
@@ -63,7 +64,7 @@ class RankRun {
     prepare();
     announce();
     if (config_.monitoring.evaluate_every > 0) evaluate();
-    const auto started = std::chrono::steady_clock::now();
+    const double started = now_seconds();
     while (trainer_->steps_done() < config_.run.steps) {
       StepReport report = trainer_->step();
       report.planned_peak_bytes = end_.planned_peak_bytes;
@@ -76,7 +77,7 @@ class RankRun {
       if (!last && config_.monitoring.evaluate_every > 0 && report.step % config_.monitoring.evaluate_every == 0)
         evaluate();
     }
-    end_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    end_.seconds = now_seconds() - started;
     evaluate();
     finish();
   }
@@ -89,6 +90,11 @@ class RankRun {
     facts["threads"] = std::to_string(at::get_num_threads());  // they decide bits and workspaces
     facts["parameter table"] = describe_parameters(model_);
     together(communicator_, [&] {
+      if (!std::filesystem::is_directory(config_.data_directory)) {
+        throw DataError(
+            fmt::format("data.directory: {} is no folder; make it with: reprise data prepare --out {} FILE...",
+                        config_.data_directory, config_.data_directory));
+      }
       training_.emplace(config_.data_directory, "train");
       validation_.emplace(config_.data_directory, "validation");
       facts["training data"] = describe_data(*training_, config_.model);
@@ -223,11 +229,7 @@ class RankRun {
       if (communicator_.rank() == 0) directory_->write_weights(model_, config_.tokenizer);
     });
     end_.weights_xxh3 = weights_hash(model_);
-    if (!step_seconds_.empty()) {
-      const auto middle = step_seconds_.begin() + static_cast<std::ptrdiff_t>(step_seconds_.size() / 2);
-      std::nth_element(step_seconds_.begin(), middle, step_seconds_.end());
-      end_.median_step_seconds = *middle;
-    }
+    end_.median_step_seconds = median(step_seconds_);
     for (auto& sink : sinks_) sink->end(end_);
     communicator_.barrier();
   }

@@ -59,6 +59,9 @@ struct RunEnd {
   double planned_step_seconds = 0;
 };
 
+// The upper one of two; 0 of nothing.
+double median(std::vector<double> values);
+
 // How far a prediction was off, in per cent of what was measured; above 0: predicted too much.
 inline double miss_percent(double planned, double measured) { return 100 * (planned - measured) / measured; }
 

@@ -31,8 +31,6 @@ Range padded(Range range, bool is_log, double share) {
   return {range.low >= 0 ? std::max(0.0, range.low - air) : range.low - air, range.high + air};
 }
 
-double bar_height(double part) { return std::isfinite(part) ? std::max(part, 0.0) : 0; }
-
 // Joined points; NaN interrupts. Of a run of points in one pixel column the first, lowest, highest and last are enough,
 // so that a run of a million steps gives a file of the same size.
 std::string joined(const std::vector<Point>& points) {
@@ -126,9 +124,6 @@ std::string draw_plot(const Plot& plot, int width, int height) {
       y_range.add(series.y[i]);
     }
   }
-  for (const double value : plot.horizontal_lines) {
-    if (is_drawable(value, plot.log_y)) y_range.add(value);
-  }
   if (entries.size() < 2) entries.clear();
   std::erase_if(entries, [](const LegendEntry& entry) { return entry.name.empty(); });
   Box area{0, draw_legend(canvas, entries) + 10, width - 24.0, height - 50.0};
@@ -151,61 +146,12 @@ std::string draw_plot(const Plot& plot, int width, int height) {
       labels.avoid({p.x - 4, p.y - 4, p.x + 4, p.y + 4});
     }
   }
-  for (size_t i = 0; i < plot.horizontal_lines.size(); ++i) {
-    if (!is_drawable(plot.horizontal_lines[i], plot.log_y)) continue;
-    const double line_y = y.at(plot.horizontal_lines[i]);
-    labels.avoid(draw_budget(canvas, area, line_y, plot.horizontal_names.at(i)));
-    labels.avoid({area.left, line_y - 1, area.right, line_y + 1});
-  }
   for (size_t s = 0; s < pixels.size(); ++s) {
     for (size_t i = 0; i < plot.series[s].labels.size(); ++i) {
       if (!std::isnan(pixels[s].at(i).x)) labels.place(canvas, pixels[s][i], plot.series[s].labels[i]);
     }
   }
   if (x_range.is_empty()) canvas.text(area.left + 20, area.top + 30, "no data");
-  return canvas.finish();
-}
-
-std::string draw_bars(const std::string& title, const std::string& y_title, const std::vector<std::string>& part_names,
-                      const std::vector<Bar>& bars, int width, int height) {
-  SvgCanvas canvas(width, height, title);
-  std::vector<LegendEntry> entries;
-  for (const std::string& name : part_names) entries.push_back({name, entries.size(), false, false, true});
-  if (entries.size() < 2) entries.clear();
-  Range range{0, 0};
-  double widest_name = 0;
-  for (const Bar& bar : bars) {
-    double total = 0;
-    for (const double part : bar.parts) total += bar_height(part);
-    range.add(1.08 * total);  // room for the figure on top
-    widest_name = std::max(widest_name, text_width(bar.name));
-  }
-  // Names wider than their bars' share hang slanted, each ending below its bar.
-  const auto count = static_cast<double>(std::max<size_t>(bars.size(), 1));
-  const bool is_slanted = widest_name > (width - 100) / count - 6;
-  const double room = is_slanted ? std::min(0.5 * widest_name + 24, height / 3.0) : 30;
-  Box area{0, draw_legend(canvas, entries) + 10, width - 24.0, height - room};
-  const Axis y(range, false, area.bottom, area.top);
-  area.left = std::max(40 + y.widest_label(), is_slanted ? 0.87 * widest_name - 0.5 * (width - 100) / count : 0.0);
-  draw_y_axis(canvas, area, y, y_title);
-
-  const double slot = (area.right - area.left) / count, half = std::min(0.35 * slot, 40.0);
-  for (size_t b = 0; b < bars.size(); ++b) {
-    const double middle = area.left + (static_cast<double>(b) + 0.5) * slot;
-    double total = 0;
-    for (size_t i = 0; i < bars[b].parts.size(); ++i) {
-      const double part = bar_height(bars[b].parts[i]);
-      canvas.rect({middle - half, y.at(total + part), middle + half, y.at(total)}, hatch_fill(i),
-                  fmt::format("{}, {}: {}", bars[b].name, part_names.at(i), short_number(part, 4)));
-      total += part;
-    }
-    canvas.text(middle, y.at(total) - 5, short_number(total, 3), R"(text-anchor="middle")");
-    const double name_y = area.bottom + 18;
-    canvas.text(middle, name_y, bars[b].name,
-                is_slanted ? fmt::format(R"-(text-anchor="end" transform="rotate(-30 {:.2f} {:.2f})")-", middle, name_y)
-                           : R"(text-anchor="middle")");
-  }
-  canvas.line(area.left, area.bottom, area.right, area.bottom, axis_stroke);
   return canvas.finish();
 }
 

@@ -22,19 +22,9 @@ struct Plot {
   std::string title, x_title, y_title;
   std::vector<Series> series;
   bool log_x = false, log_y = false;
-  std::vector<double> horizontal_lines;             // budget lines, dashed
-  std::vector<std::string> horizontal_names;
 };
 
 std::string draw_plot(const Plot& plot, int width = 800, int height = 450);
-
-struct Bar {
-  std::string name;
-  std::vector<double> parts;         // stacked
-};
-
-std::string draw_bars(const std::string& title, const std::string& y_title, const std::vector<std::string>& part_names,
-                      const std::vector<Bar>& bars, int width = 800, int height = 450);
 
 struct LaneEvent {
   int lane = 0;

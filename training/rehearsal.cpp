@@ -2,17 +2,9 @@
 
 #include <torch/utils.h>
 
-#include <chrono>
-
 #include "checkpointing/memory_meter.h"
 
 namespace reprise {
-
-namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-}  // namespace
 
 Rehearsal::Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed)
     : setting_(optimizer),
@@ -29,7 +21,7 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
   const int64_t micro_batches = sequences_ / micro_sequences;
   Batch next = draw(micro_sequences);
   RehearsedStep report;
-  report.start_seconds = now();
+  report.start_seconds = now_seconds();
   MemoryMeter::reset_peak();
   executor.begin_step(0);
   reducer.begin_step();
@@ -42,9 +34,9 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
     });
   }
   reducer.finish();
-  const double check_started = now();
+  const double check_started = now_seconds();
   optimizer_.step(kGently * setting_.learning_rate, optimizer_.check_and_clip());
-  const double ended = now();
+  const double ended = now_seconds();
   report.step_seconds = ended - report.start_seconds;
   report.optimizer_seconds = ended - check_started;
   report.peak_bytes = MemoryMeter::peak_bytes();

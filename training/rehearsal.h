@@ -25,10 +25,11 @@ struct RehearsedStep {
 // batch after this one read ahead. Main thread only.
 class Rehearsal {
  public:
-  // `sequences` of this rank a step, in micro-batches of `micro_sequences`, a divisor of it unless a step says else.
+  // `sequences` of this rank a step.
   Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed);
 
-  // `ranks` divide the loss, so that the sums over ranks have the size of a mean.
+  // In micro-batches of `micro_sequences`, a divisor of the step's. `ranks` divide the loss, so that the sums over
+  // ranks have the size of a mean.
   RehearsedStep step(SegmentExecutor& executor, GradientReducer& reducer, int64_t micro_sequences, int ranks);
 
   StageChain& model() { return model_; }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <string>
 
@@ -17,8 +16,6 @@ namespace {
 constexpr size_t kRememberedSteps = 32;
 constexpr double kPatience = 10;     // a start, a first step, an evaluation or a save may take so many deadlines
 constexpr double kStepPatience = 5;  // and a step so many median steps
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 int64_t count_micro_batches(const TrainerSetting& setting, int ranks) {
   const int64_t at_once = setting.micro_sequences * ranks;
@@ -60,7 +57,7 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
 }
 
 StepReport Trainer::step() {
-  const double started = now();
+  const double started = now_seconds();
   MemoryMeter::reset_peak();
   communicator_.set_wait_limit(wait_limit(), fmt::format("step {}", step_ + 1));
   executor_.begin_step(step_);
@@ -70,13 +67,13 @@ StepReport Trainer::step() {
   reducer_.begin_step();  // zeroes the flat gradients
   for (int64_t micro = 0; micro < micro_batches_; ++micro) {
     const bool last = micro + 1 == micro_batches_;
-    const double asked = now();
+    const double asked = now_seconds();
     const Batch batch = data_.next();
-    data_seconds_ += now() - asked;
+    data_seconds_ += now_seconds() - asked;
     loss_.add(executor_.run(batch, micro_scale_, last ? reduce_when_final_ : keep_accumulating_));
   }
   reducer_.finish();  // gradients are now sums over all ranks and micro-batches
-  const double check_started = now();
+  const double check_started = now_seconds();
   const GradientCheck check = optimizer_.check_and_clip();  // equal on every rank
   optimizer_.step(learning_rate_at(setting_.optimizer, step_, setting_.steps), check);
   // The step ends here; the rest is reporting.
@@ -84,7 +81,7 @@ StepReport Trainer::step() {
 }
 
 StepReport Trainer::report(const GradientCheck& check, double started, double check_started) {
-  const double ended = now();
+  const double ended = now_seconds();
   const StepRecord& record = executor_.record();
   StepReport report;
   report.learning_rate = learning_rate_at(setting_.optimizer, step_, setting_.steps);
@@ -127,7 +124,7 @@ void Trainer::require_finite(const StepReport& report) const {
 }
 
 EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windows) {
-  const double started = now();
+  const double started = now_seconds();
   expect_long_wait("evaluation");
   const ModelConfig& config = model_.config();
   const int64_t available = shards.some_windows(config.context + 1);
@@ -154,7 +151,7 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
   report.step = step_;
   report.tokens = windows * config.context;
   report.loss = sum.item<double>() / static_cast<double>(report.tokens);
-  report.seconds = now() - started;
+  report.seconds = now_seconds() - started;
   return report;
 }
 
@@ -164,9 +161,7 @@ void Trainer::expect_long_wait(const char* during) {
 
 double Trainer::wait_limit() const {
   if (step_seconds_.empty()) return kPatience * setting_.deadline_seconds;
-  std::vector<double> sorted = step_seconds_;
-  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
-  return std::max(setting_.deadline_seconds, kStepPatience * sorted[sorted.size() / 2]);
+  return std::max(setting_.deadline_seconds, kStepPatience * median(step_seconds_));
 }
 
 }  // namespace reprise

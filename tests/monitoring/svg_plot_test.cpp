@@ -108,13 +108,10 @@ TEST(SvgPlot, TextIsEscaped) {
   plot.title = "a<b & \"c\">d\x01";
   plot.series = {{"x<y", {1}, {1}}, {"&", {2}, {2}}};
   plot.series[0].labels = {"<none>"};
-  plot.horizontal_lines = {1.5};
-  plot.horizontal_names = {"<budget>"};
   const std::string svg = draw_plot(plot);
   EXPECT_TRUE(is_well_formed(svg));
   EXPECT_NE(svg.find("a&lt;b &amp; &quot;c&quot;&gt;d <"), std::string::npos) << svg;
   EXPECT_NE(svg.find(">&lt;none&gt;<"), std::string::npos);
-  EXPECT_NE(svg.find(">&lt;budget&gt;<"), std::string::npos);
 }
 
 TEST(SvgPlot, PointsThatCannotBeDrawnAreGaps) {
@@ -140,16 +137,12 @@ TEST(SvgPlot, NothingToDrawIsSaid) {
     EXPECT_TRUE(is_well_formed(svg));
     EXPECT_NE(svg.find(">no data<"), std::string::npos);
   }
-  EXPECT_TRUE(is_well_formed(draw_bars("", "", {}, {})));
   EXPECT_TRUE(is_well_formed(draw_lanes({})));
 }
 
 TEST(SvgPlot, ListsOfDifferentLengthAreRefused) {
   Plot plot;
   plot.series = {{"loss", {1, 2}, {1}}};
-  EXPECT_THROW(draw_plot(plot), std::logic_error);
-  plot.series[0].y = {1, 2};
-  plot.horizontal_lines = {1};
   EXPECT_THROW(draw_plot(plot), std::logic_error);
 }
 
@@ -213,23 +206,6 @@ TEST(SvgAxis, MapsEndsToEnds) {
   EXPECT_TRUE(std::isfinite(Axis({5, 5}, false, 0, 100).at(5)));  // one value
   EXPECT_TRUE(std::isfinite(Axis({5, 5}, true, 0, 100).at(5)));
   EXPECT_TRUE(std::isfinite(Axis({}, true, 0, 100).at(1)));
-}
-
-TEST(SvgBars, PartsAreStackedAndSummed) {
-  const std::string svg =
-      draw_bars("phases", "seconds", {"forward", "backward"}, {{"none", {0.25, 0.5}}, {"full", {0.25, std::nan("")}}});
-  EXPECT_TRUE(is_well_formed(svg));
-  for (const char* text : {">none<", ">full<", ">forward<", ">seconds<", ">0.75<", ">0.25<", ">none, backward: 0.5<"}) {
-    EXPECT_NE(svg.find(text), std::string::npos) << text;
-  }
-  EXPECT_EQ(svg.find("rotate(-30"), std::string::npos);
-}
-
-TEST(SvgBars, LongNamesHangSlanted) {
-  std::vector<Bar> bars(12, {"a policy with a long name", {1}});
-  const std::string svg = draw_bars("many", "seconds", {"all"}, bars);
-  EXPECT_TRUE(is_well_formed(svg));
-  EXPECT_EQ(count(svg, "rotate(-30"), 12u);
 }
 
 TEST(SvgLanes, ShowLanesKindsCurveAndBudget) {

@@ -77,7 +77,7 @@ class BadData(ProgramTest):
 
     def test_missing_folder_and_shards(self):
         nowhere = reprise("train", self.config, f"data.directory={self.folder / 'nowhere'}")
-        self.assert_fails(nowhere, DATA, "nowhere")
+        self.assert_fails(nowhere, DATA, "data.directory: ", "nowhere is no folder", "reprise data prepare --out")
         (self.data / "train_000000.bin").unlink()
         self.assert_fails(self.train_on(), DATA, str(self.data))
 
