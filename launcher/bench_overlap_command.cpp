@@ -14,7 +14,8 @@
 #include "launcher/joint_choice.h"
 #include "launcher/overlap_bench.h"
 #include "launcher/plan_drawings.h"
-#include "launcher/setting.h"
+#include "launcher/spelling.h"
+#include "launcher/units.h"
 #include "monitoring/format.h"
 #include "training/durable_file.h"
 

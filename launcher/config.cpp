@@ -7,9 +7,10 @@
 
 #include "checkpointing/segment_executor.h"
 #include "launcher/bucket_choice.h"
-#include "launcher/config_reader.h"
 #include "launcher/config_schema.h"
 #include "launcher/plan_choice.h"
+#include "launcher/spelling.h"
+#include "launcher/units.h"
 #include "model/stage_chain.h"
 #include "training/dataset_info.h"
 
@@ -105,9 +106,8 @@ void check_system(const Config& config) {
 
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data) {
   Config config;
-  ConfigReader reader(config);
-  reader.read_file(path);
-  for (const std::string& text : overrides) reader.read_override(text);
+  read_config_file(config, path);
+  for (const std::string& text : overrides) read_override(config, text);
   try {
     derive_run(config);
     derive_data(config, with_data);

@@ -7,7 +7,7 @@
 
 #include "launcher/bucket_choice.h"
 #include "launcher/plan_choice.h"
-#include "launcher/setting.h"
+#include "launcher/spelling.h"
 #include "monitoring/format.h"
 
 namespace reprise {

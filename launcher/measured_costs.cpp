@@ -17,7 +17,7 @@
 #include "launcher/bucket_choice.h"
 #include "launcher/build_facts.h"
 #include "launcher/host_facts.h"
-#include "launcher/setting.h"
+#include "launcher/spelling.h"
 #include "monitoring/step_report.h"
 #include "training/durable_file.h"
 #include "training/errors.h"

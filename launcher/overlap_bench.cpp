@@ -6,7 +6,6 @@
 #include "distributed/agreement.h"
 #include "distributed/threads_communicator.h"
 #include "launcher/bucket_choice.h"
-#include "launcher/config_reader.h"
 #include "launcher/host_facts.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
@@ -143,8 +142,7 @@ int64_t default_budget(const CostTable& costs) {
 
 Config with_policy(Config config, const std::string& policy, int64_t budget_bytes) {
   const std::string given = policy == kBudgetWithoutWire ? "budget" : policy;
-  ConfigReader reader(config);
-  for (const std::string& setting : policy_settings(given)) reader.read_override(setting);
+  for (const std::string& setting : policy_settings(given)) read_override(config, setting);
   std::string* budget = budget_of(config);
   if (budget != nullptr && given.find(':') == std::string::npos) *budget = std::to_string(budget_bytes);
   return config;

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "launcher/commands.h"
-#include "launcher/config_reader.h"
 #include "launcher/exit_codes.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
@@ -42,8 +41,7 @@ Config read_config(const Options& options) {
   }
   if (options.has_config()) return load_config(options.words[0], settings);
   Config config;
-  ConfigReader reader(config);
-  for (const std::string& setting : settings) reader.read_override(setting);
+  for (const std::string& setting : settings) read_override(config, setting);
   return config;
 }
 

@@ -11,7 +11,7 @@
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 #include "launcher/measured_costs.h"
-#include "launcher/setting.h"
+#include "launcher/spelling.h"
 #include "monitoring/format.h"
 #include "training/durable_file.h"
 

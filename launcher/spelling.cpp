@@ -56,8 +56,10 @@ std::string nearest_key(std::string_view key, const std::vector<std::string>& ke
   return whole.empty() ? nearest_spelling(key.substr(0, key.find('.')), keys) : whole;
 }
 
-std::string did_you_mean(const std::string& suggestion) {
-  return suggestion.empty() ? "" : "; did you mean " + suggestion + "?";
+InvalidSetting wrong_value(const std::string& key, const std::string& expected, const std::string& got,
+                           const std::string& suggestion) {
+  const std::string question = suggestion.empty() ? "" : "; did you mean " + suggestion + "?";
+  return {key, "expected " + expected + ", got " + got + question};
 }
 
 }  // namespace reprise

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "model/invalid_setting.h"
+
 namespace reprise {
 
 // The fewest insertions, deletions, replacements and exchanges of neighbouring characters that turn one text into the
@@ -17,7 +19,8 @@ std::string nearest_spelling(std::string_view text, const std::vector<std::strin
 // The same for dotted keys; a right name in the wrong section is found too.
 std::string nearest_key(std::string_view key, const std::vector<std::string>& keys);
 
-// "; did you mean …?" or nothing.
-std::string did_you_mean(const std::string& suggestion);
+// "expected …, got …; did you mean …?" of one key; the last part only where there is a suggestion.
+InvalidSetting wrong_value(const std::string& key, const std::string& expected, const std::string& got,
+                           const std::string& suggestion = "");
 
 }  // namespace reprise

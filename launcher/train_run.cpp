@@ -21,7 +21,7 @@
 #include "launcher/run_directory.h"
 #include "launcher/run_facts.h"
 #include "launcher/run_trace.h"
-#include "launcher/setting.h"
+#include "launcher/spelling.h"
 #include "launcher/together.h"
 #include "monitoring/console.h"
 #include "monitoring/json_lines.h"
