@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "checkpointing/policies.h"
 #include "monitoring/format.h"
@@ -12,81 +11,59 @@ namespace reprise {
 
 namespace {
 
-PolicyRow row_of(const std::string& name, const Prediction& predicted, int64_t budget_bytes) {
-  return {name, predicted, predicted.peak_bytes <= budget_bytes};
-}
-
 bool is_better(const PolicyRow& a, const PolicyRow& b) {
   if (a.fits != b.fits) return a.fits;
   return a.fits ? a.predicted->step_seconds < b.predicted->step_seconds
                 : a.predicted->peak_bytes < b.predicted->peak_bytes;
 }
 
-// The best of a policy's plans for the numbers 1 … layers.
-PolicyRow best_of(const CostTable& costs, int64_t budget_bytes, const std::string& policy,
-                  const std::function<void(PolicySetting&, int)>& set, int layers) {
-  std::optional<PolicyRow> best;
-  for (int k = 1; k <= layers; ++k) {
-    PolicySetting setting;
-    setting.policy = policy;
-    set(setting, k);
-    const Plan plan = plan_of(setting, shapes_of(costs));
-    const PolicyRow row = row_of(plan.origin, predict(costs, plan), budget_bytes);
-    if (!best || is_better(row, *best)) best = row;
-  }
-  return *best;
-}
-
-// The best of the recipe's plans over its figure: as many figures as tell any two of a homogeneous chain's plans apart.
-PolicyRow best_greedy(const CostTable& costs, int64_t budget_bytes, int layers) {
-  int64_t most = 0;
-  for (const StageCost& stage : costs.stages) most += stage.at(SaveLevel::all).kept_bytes;
-  const int figures = 4 * std::max(1, layers);
-  std::optional<PolicyRow> best;
-  for (int i = 0; i <= figures; ++i) {
-    const int64_t to_save = most / figures * i;
-    const std::string name = fmt::format("greedy: {}", format_bytes(static_cast<uint64_t>(to_save)));
-    const PolicyRow row = row_of(name, predict(costs, greedy_plan(costs, to_save)), budget_bytes);
-    if (!best || is_better(row, *best)) best = row;
-  }
-  return *best;
-}
-
-PolicyRow fixed(const CostTable& costs, int64_t budget_bytes, const std::string& policy,
-                SaveLevel level = SaveLevel::all) {
-  PolicySetting setting;
-  setting.policy = policy;
-  setting.save = {level};
-  const std::string name = level == SaveLevel::all ? policy : fmt::format("{}, save {}", policy, name_of(level));
-  return row_of(name, predict(costs, plan_of(setting, shapes_of(costs))), budget_bytes);
-}
-
-PolicyRow planned(const std::string& name, int64_t budget_bytes, const std::function<PlannedStep()>& plan) {
-  try {
-    return row_of(name, plan().predicted, budget_bytes);
-  } catch (const DoesNotFit&) {
-    return {name, std::nullopt, false};
-  }
-}
-
 }  // namespace
 
 std::vector<PolicyRow> compare_policies(const CostTable& costs, int64_t budget_bytes) {
-  int layers = 0;
-  for (const StageCost& stage : costs.stages) layers = std::max(layers, stage.layer + 1);
-  const PolicyRow none = fixed(costs, budget_bytes, "none");
-  const auto set_group = [](PolicySetting& setting, int k) { setting.group = k; };
-  const auto set_every = [](PolicySetting& setting, int k) { setting.every = k; };
-  std::vector<PolicyRow> rows = {none, fixed(costs, budget_bytes, "none", SaveLevel::lean),
-                                 fixed(costs, budget_bytes, "none", SaveLevel::input),
-                                 fixed(costs, budget_bytes, "full")};
-  if (layers > 0) {
-    rows.push_back(best_of(costs, budget_bytes, "group", set_group, layers));
-    rows.push_back(best_of(costs, budget_bytes, "every", set_every, layers));
+  const std::vector<StageShape> shapes = shapes_of(costs);
+  std::vector<PolicyRow> rows;
+  const auto add_best = [&](const std::vector<Plan>& plans) {
+    std::optional<PolicyRow> best;
+    for (const Plan& plan : plans) {
+      const Prediction predicted = predict(costs, plan);
+      const PolicyRow row{plan.origin, predicted, predicted.peak_bytes <= budget_bytes};
+      if (!best || is_better(row, *best)) best = row;
+    }
+    if (best) rows.push_back(*best);
+  };
+  const auto add_planned = [&](const std::string& policy, PlannedStep (*planner)(const CostTable&, int64_t)) {
+    try {
+      rows.push_back({policy, planner(costs, budget_bytes).predicted, true});
+    } catch (const DoesNotFit&) {
+      rows.push_back({policy, std::nullopt, false});
+    }
+  };
+
+  for (const SaveLevel level : kSaveLevels) {
+    Plan plan = plan_of({.policy = "none", .save = {level}}, shapes);
+    if (level != SaveLevel::all) plan.origin = fmt::format("none, save {}", name_of(level));
+    add_best({plan});
   }
-  rows.push_back(best_greedy(costs, budget_bytes, layers));
-  rows.push_back(planned("knapsack", budget_bytes, [&] { return knapsack_plan(costs, budget_bytes); }));
-  rows.push_back(planned("budget", budget_bytes, [&] { return fastest_plan(costs, budget_bytes); }));
+  add_best({plan_of({.policy = "full"}, shapes)});
+  int layers = 0;
+  int64_t most = 0;  // bytes that greedy may be asked to save
+  for (const StageCost& stage : costs.stages) {
+    layers = std::max(layers, stage.layer + 1);
+    most += stage.at(SaveLevel::all).kept_bytes;
+  }
+  std::vector<Plan> groups, everys, greedies;
+  for (int k = 1; k <= layers; ++k) {
+    groups.push_back(plan_of({.policy = "group", .group = k}, shapes));
+    everys.push_back(plan_of({.policy = "every", .every = k}, shapes));
+  }
+  const int figures = 4 * std::max(1, layers);  // as many as tell any two of a homogeneous chain's plans apart
+  for (int i = 0; i <= figures; ++i) {
+    greedies.push_back(greedy_plan(costs, most / figures * i));
+    greedies.back().origin = fmt::format("greedy: {}", format_bytes(static_cast<uint64_t>(most / figures * i)));
+  }
+  for (const std::vector<Plan>* plans : {&groups, &everys, &greedies}) add_best(*plans);
+  add_planned("knapsack", knapsack_plan);
+  add_planned("budget", fastest_plan);
   return rows;
 }
 
