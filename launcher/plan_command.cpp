@@ -12,7 +12,6 @@
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
-#include "launcher/plan_compare.h"
 #include "launcher/plan_drawings.h"
 #include "launcher/plan_page.h"
 #include "launcher/units.h"

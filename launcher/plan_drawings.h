@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "checkpointing/planner.h"
-#include "launcher/plan_compare.h"
+#include "launcher/plan_page.h"
 #include "training/rehearsal.h"
 
 namespace reprise {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <vector>
 
+#include "checkpointing/policies.h"
 #include "checkpointing/regime.h"
 #include "monitoring/format.h"
 
@@ -16,92 +16,70 @@ namespace {
 // A row of the table: a recomputed segment, or neighbouring kept stages of one level.
 struct Row {
   int first = 0, last = 0;
-  bool recompute = false;
-  SaveLevel level = SaveLevel::all;
+  std::string does;
   int64_t held_bytes = 0;
   double replay_seconds = 0;
 };
 
 std::string bytes(int64_t count) { return format_bytes(static_cast<uint64_t>(std::max<int64_t>(0, count))); }
 
-SaveLevel level_of(const Plan& plan, int stage) { return plan.save[static_cast<size_t>(stage)]; }
-
 std::vector<Row> rows_of(const CostTable& costs, const Plan& plan) {
   std::vector<Row> rows;
   for (const Segment& segment : plan.segments) {
-    Row row{segment.first, segment.last, segment.recompute, level_of(plan, segment.first)};
-    row.held_bytes =
-        segment.recompute ? costs[segment.first].boundary_bytes : costs[segment.first].at(row.level).kept_bytes;
-    for (int s = segment.first; segment.recompute && s <= segment.last; ++s)
-      row.replay_seconds += costs[s].forward_seconds;
-    const bool continues = !rows.empty() && !rows.back().recompute && !row.recompute && rows.back().level == row.level;
-    if (continues) {
-      rows.back().last = row.last;
-      rows.back().held_bytes += row.held_bytes;
+    const StageCost& first = costs[segment.first];
+    const SaveLevel level = plan.save[static_cast<size_t>(segment.first)];
+    Row row{segment.first, segment.last};
+    if (segment.recompute) {
+      row.does = fmt::format("recompute ({})", name_of(level));
+      row.held_bytes = first.boundary_bytes;
+      for (int s = segment.first; s <= segment.last; ++s) row.replay_seconds += costs[s].forward_seconds;
     } else {
-      rows.push_back(row);
+      row.does = fmt::format("keep {}", level == SaveLevel::input ? "the input" : name_of(level));
+      row.held_bytes = first.at(level).kept_bytes;
+      if (!rows.empty() && rows.back().does == row.does) {
+        rows.back().last = row.last;
+        rows.back().held_bytes += row.held_bytes;
+        continue;
+      }
     }
+    rows.push_back(row);
   }
   return rows;
 }
 
-std::string what_it_does(const Row& row) {
-  if (row.recompute) return fmt::format("recompute ({})", name_of(row.level));
-  return fmt::format("keep {}", row.level == SaveLevel::input ? "the input" : name_of(row.level));
-}
-
-int64_t held_bytes(const CostTable& costs, const Plan& plan) {
-  int64_t held = 0;
-  for (const Row& row : rows_of(costs, plan)) held += row.held_bytes;
-  return held;
-}
-
-int64_t bytes_of_keeping_all(const CostTable& costs) {
-  int64_t held = 0;
-  for (const StageCost& stage : costs.stages) held += stage.at(SaveLevel::all).kept_bytes;
-  return held;
+bool is_better(const PolicyRow& a, const PolicyRow& b) {
+  if (a.fits != b.fits) return a.fits;
+  return a.fits ? a.predicted->step_seconds < b.predicted->step_seconds
+                : a.predicted->peak_bytes < b.predicted->peak_bytes;
 }
 
 }  // namespace
 
-std::string layer_strip(const CostTable& costs, const Plan& plan) {
-  constexpr char kMarks[] = {'=', '-', '.'};
-  std::string strip;
-  for (const Segment& segment : plan.segments) {
-    for (int s = segment.first; s <= segment.last; ++s) {
-      const bool starts_layer = s == 0 || costs[s].layer != costs[s - 1].layer;
-      if (starts_layer && s > 0) strip += ' ';
-      if (segment.recompute && s == segment.first) strip += '[';
-      strip += segment.recompute ? 'r' : kMarks[static_cast<size_t>(level_of(plan, s))];
-    }
-    if (segment.recompute) strip += ']';
-  }
-  return strip;
-}
-
 std::string plan_page(const CostTable& costs, const PlannedStep& step) {
-  const Plan& plan = step.plan;
-  std::string page = fmt::format("plan {}\n  {}\n", plan.origin, layer_strip(costs, plan));
+  std::string page = fmt::format("plan {}\n  {}\n", step.plan.origin, strip_of(step.plan));
   page +=
-      "  = keeps all, - lean, . its input only, r recomputes; [ ] recomputed as one; first the embedding, last the "
-      "head\n\n";
+      "  one character a stage, first the embedding, last the head: = keeps all, - lean, . its input only, r "
+      "recomputes;\n"
+      "  | between stages that are recomputed apart\n\n";
   page += fmt::format("  {:<46} {:<18} {:>11} {:>10}\n", "stages", "", "held", "replay");
-  for (const Row& row : rows_of(costs, plan)) {
+  int64_t held = 0, all = 0;
+  for (const Row& row : rows_of(costs, step.plan)) {
     const std::string stages = row.first == row.last ? fmt::format("{} {}", row.first, costs[row.first].name)
                                                      : fmt::format("{}–{} {} … {}", row.first, row.last,
                                                                    costs[row.first].name, costs[row.last].name);
-    page += fmt::format("  {:<46} {:<18} {:>11} {:>10}\n", stages, what_it_does(row), bytes(row.held_bytes),
-                        row.recompute ? format_seconds(row.replay_seconds) : "");
+    page += fmt::format("  {:<46} {:<18} {:>11} {:>10}\n", stages, row.does, bytes(row.held_bytes),
+                        row.replay_seconds > 0 ? format_seconds(row.replay_seconds) : "");
+    held += row.held_bytes;
   }
+  for (const StageCost& stage : costs.stages) all += stage.at(SaveLevel::all).kept_bytes;
   const Prediction& predicted = step.predicted;
-  const int64_t all = bytes_of_keeping_all(costs), held = held_bytes(costs, plan);
   page += fmt::format("\n  activations held {} of {} ({:.1f} %), base {}\n", bytes(held), bytes(all),
                       100.0 * static_cast<double>(held) / static_cast<double>(std::max<int64_t>(1, all)),
                       bytes(costs.base_bytes));
   page += fmt::format("  predicted: peak {}, step {}, exposed communication {}\n", bytes(predicted.peak_bytes),
                       format_seconds(predicted.step_seconds), format_seconds(predicted.exposed_seconds));
   if (step.gap > 0) page += fmt::format("  no plan within the budget is more than {:.2f} % faster\n", 100 * step.gap);
-  return page + "  " + regime_of(costs, plan) + "\n";
+  return page + "  " + regime_of(costs, step.plan) + "\n";
 }
 
 nlohmann::ordered_json plan_json(const PlannedStep& step) {
@@ -115,6 +93,74 @@ nlohmann::ordered_json plan_json(const PlannedStep& step) {
            {{"step_seconds", step.predicted.step_seconds},
             {"peak_bytes", step.predicted.peak_bytes},
             {"exposed_seconds", step.predicted.exposed_seconds}}}};
+}
+
+std::vector<PolicyRow> compare_policies(const CostTable& costs, int64_t budget_bytes) {
+  const std::vector<StageShape> shapes = shapes_of(costs);
+  std::vector<PolicyRow> rows;
+  const auto add_best = [&](const std::vector<Plan>& plans) {
+    std::optional<PolicyRow> best;
+    for (const Plan& plan : plans) {
+      const Prediction predicted = predict(costs, plan);
+      const PolicyRow row{plan.origin, predicted, predicted.peak_bytes <= budget_bytes};
+      if (!best || is_better(row, *best)) best = row;
+    }
+    if (best) rows.push_back(*best);
+  };
+  const auto add_planned = [&](const std::string& policy, PlannedStep (*planner)(const CostTable&, int64_t)) {
+    try {
+      rows.push_back({policy, planner(costs, budget_bytes).predicted, true});
+    } catch (const DoesNotFit&) {
+      rows.push_back({policy, std::nullopt, false});
+    }
+  };
+
+  for (const SaveLevel level : kSaveLevels) {
+    Plan plan = plan_of({.policy = "none", .save = {level}}, shapes);
+    if (level != SaveLevel::all) plan.origin = fmt::format("none, save {}", name_of(level));
+    add_best({plan});
+  }
+  add_best({plan_of({.policy = "full"}, shapes)});
+  int layers = 0;
+  int64_t most = 0;  // bytes that greedy may be asked to save
+  for (const StageCost& stage : costs.stages) {
+    layers = std::max(layers, stage.layer + 1);
+    most += stage.at(SaveLevel::all).kept_bytes;
+  }
+  std::vector<Plan> groups, everys, greedies;
+  for (int k = 1; k <= layers; ++k) {
+    groups.push_back(plan_of({.policy = "group", .group = k}, shapes));
+    everys.push_back(plan_of({.policy = "every", .every = k}, shapes));
+  }
+  const int figures = 4 * std::max(1, layers);  // as many as tell any two of a homogeneous chain's plans apart
+  for (int i = 0; i <= figures; ++i) {
+    greedies.push_back(greedy_plan(costs, most / figures * i));
+    greedies.back().origin = fmt::format("greedy: {}", bytes(most / figures * i));
+  }
+  for (const std::vector<Plan>* plans : {&groups, &everys, &greedies}) add_best(*plans);
+  add_planned("knapsack", knapsack_plan);
+  add_planned("budget", fastest_plan);
+  return rows;
+}
+
+std::string compare_page(const std::vector<PolicyRow>& rows, int64_t budget_bytes) {
+  double fastest = 0;
+  for (const PolicyRow& row : rows) {
+    if (row.fits && (fastest == 0 || row.predicted->step_seconds < fastest)) fastest = row.predicted->step_seconds;
+  }
+  std::string page = fmt::format("policies within {}\n  {:<24} {:>11} {:>11} {:>11} {:>9}\n", bytes(budget_bytes),
+                                 "policy", "peak", "step", "exposed", "slower");
+  for (const PolicyRow& row : rows) {
+    if (!row.predicted) {
+      page += fmt::format("  {:<24} no plan\n", row.policy);
+      continue;
+    }
+    const Prediction& predicted = *row.predicted;
+    page += fmt::format("  {:<24} {:>11} {:>11} {:>11} {:>9}\n", row.policy, bytes(predicted.peak_bytes),
+                        format_seconds(predicted.step_seconds), format_seconds(predicted.exposed_seconds),
+                        row.fits ? fmt::format("{:.1f} %", 100 * (predicted.step_seconds / fastest - 1)) : "too big");
+  }
+  return page;
 }
 
 }  // namespace reprise

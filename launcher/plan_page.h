@@ -1,20 +1,30 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpointing/planner.h"
 
 namespace reprise {
 
-// A plan for people: its strip in layers, what each run of stages does and holds, and what the step is predicted to
+// A plan for people: its strip, what each run of stages does and holds, and what the step is predicted to
 // cost.
 std::string plan_page(const CostTable& costs, const PlannedStep& step);
 
-// "[rr rr] == =.": two characters a layer (attention, feed-forward), brackets around stages that are recomputed as one.
-std::string layer_strip(const CostTable& costs, const Plan& plan);
-
 // {"plan": {"segments": […], "save": […]}, "predicted": {"step_seconds", "peak_bytes", "exposed_seconds"}}
 nlohmann::ordered_json plan_json(const PlannedStep& step);
+
+// A policy at a budget. Policies with a number appear with the one that is fastest within the budget, or with the
+// smallest peak when none fits.
+struct PolicyRow {
+  std::string policy;
+  std::optional<Prediction> predicted;  // nothing: the policy has no plan at all
+  bool fits = false;
+};
+
+std::vector<PolicyRow> compare_policies(const CostTable& costs, int64_t budget_bytes);
+std::string compare_page(const std::vector<PolicyRow>& rows, int64_t budget_bytes);
 
 }  // namespace reprise

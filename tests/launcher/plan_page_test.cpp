@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/plan_choice.h"
-#include "launcher/plan_compare.h"
 #include "launcher/plan_drawings.h"
 
 namespace reprise {
@@ -40,20 +39,6 @@ PlannedStep planned(const CostTable& costs, const PolicySetting& setting) {
   Config config;
   config.checkpointing = setting;
   return choose_plan(config, costs, 1);
-}
-
-TEST(PlanPage, StripShowsLayersAndSegments) {
-  const CostTable costs = table(3);
-  PolicySetting setting;
-  setting.policy = "group";
-  setting.group = 2;
-  EXPECT_EQ(layer_strip(costs, planned(costs, setting).plan), "= [rr rr] [rr] =");
-  setting.policy = "list";
-  setting.list = {1};
-  setting.save.assign(8, SaveLevel::all);
-  setting.save[2] = SaveLevel::input;
-  setting.save[6] = SaveLevel::lean;
-  EXPECT_EQ(layer_strip(costs, planned(costs, setting).plan), "= =. [rr] =- =");
 }
 
 TEST(PlanPage, TableAddsUpWhatIsHeld) {
