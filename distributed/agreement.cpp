@@ -1,13 +1,18 @@
 #include "distributed/agreement.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <set>
 
 namespace reprise {
 namespace {
+
+using Json = nlohmann::json;
 
 // Every rank's words, (ranks, words) int64. A sum in which each rank fills only its own row is exact.
 torch::Tensor gather_words(Communicator& communicator, const std::vector<int64_t>& words) {
@@ -18,48 +23,19 @@ torch::Tensor gather_words(Communicator& communicator, const std::vector<int64_t
   return rows;
 }
 
-// FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv
-uint64_t hash(const std::string& text) {
-  uint64_t value = 0xcbf29ce484222325;
-  for (const unsigned char byte : text) value = (value ^ byte) * 0x100000001b3;
-  return value;
-}
-
-// One field after the other as "key NUL value NUL".
-std::string serialize(const std::map<std::string, std::string>& fields) {
-  std::string text;
-  for (const auto& [key, value] : fields) text += key + '\0' + value + '\0';
-  return text;
-}
-
-std::map<std::string, std::string> parse(const std::string& text) {
-  std::map<std::string, std::string> fields;
-  for (size_t at = 0; at < text.size();) {
-    const size_t middle = text.find('\0', at);
-    const size_t end = text.find('\0', middle + 1);
-    fields[text.substr(at, middle - at)] = text.substr(middle + 1, end - middle - 1);
-    at = end + 1;
-  }
-  return fields;
-}
-
-// The first rank that is not with the majority; with a tie for the majority, the first that differs from rank 0.
-int odd_rank(const std::vector<std::string>& values) {
-  const auto votes = [&](const std::string& value) { return std::count(values.begin(), values.end(), value); };
-  std::string usual = values[0];
-  for (const std::string& value : values) {
-    if (votes(value) > votes(usual)) usual = value;
-  }
-  const auto odd = std::find_if(values.begin(), values.end(), [&](const std::string& v) { return v != usual; });
-  return static_cast<int>(odd - values.begin());
-}
-
+// The odd rank is the first that is not with the majority; with a tie for the majority, the first that differs from
+// rank 0.
 std::string difference(const Communicator& communicator, const std::string& key,
                        const std::vector<std::string>& values) {
-  const int odd = odd_rank(values);
-  const auto other = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v != values[odd]; });
-  return communicator.describe(odd) + " differs: " + key + " is " + values[odd] + ", rank " +
-         std::to_string(other - values.begin()) + " has " + *other;
+  const auto first_other_than = [&](const std::string& value) {
+    return std::find_if(values.begin(), values.end(), [&](const std::string& other) { return other != value; });
+  };
+  const auto votes = [&](const std::string& value) { return std::count(values.begin(), values.end(), value); };
+  const std::string usual = *std::max_element(values.begin(), values.end(),
+                                              [&](const auto& a, const auto& b) { return votes(a) < votes(b); });
+  const auto odd = first_other_than(usual), other = first_other_than(*odd);
+  return fmt::format("{} differs: {} is {}, rank {} has {}", communicator.describe(odd - values.begin()), key, *odd,
+                     other - values.begin(), *other);
 }
 
 }  // namespace
@@ -98,14 +74,14 @@ std::vector<double> largest_figures(Communicator& communicator, std::vector<doub
 }
 
 void require_agreement(Communicator& communicator, const std::map<std::string, std::string>& fields) {
-  const std::string text = serialize(fields);
-  const torch::Tensor hashes = gather_words(communicator, {static_cast<int64_t>(hash(text))});  // (ranks, 1)
-  if ((hashes == hashes[0]).all().item<bool>()) return;
+  const std::vector<uint8_t> own = Json::to_cbor(fields);  // takes any bytes, where JSON takes UTF-8 only
+  const std::vector<std::string> texts = gather_texts(communicator, std::string(own.begin(), own.end()));
+  if (std::count(texts.begin(), texts.end(), texts[0]) == communicator.size()) return;
 
   std::vector<std::map<std::string, std::string>> by_rank;
   std::set<std::string> keys;
-  for (const std::string& theirs : gather_texts(communicator, text)) {
-    by_rank.push_back(parse(theirs));
+  for (const std::string& text : texts) {
+    by_rank.push_back(Json::from_cbor(text));
     for (const auto& [key, value] : by_rank.back()) keys.insert(key);
   }
   std::string message;

@@ -24,8 +24,7 @@ std::vector<std::vector<double>> gather_figures(Communicator& communicator, cons
 // Collective: the largest of all ranks' figures, one by one.
 std::vector<double> largest_figures(Communicator& communicator, std::vector<double> figures);
 
-// Collective: throws Disagreement on every rank unless all ranks give equal values for equal fields. One hash travels
-// when they agree; the fields travel only when they do not.
+// Collective: throws Disagreement on every rank unless all ranks give equal values for equal fields.
 void require_agreement(Communicator& communicator, const std::map<std::string, std::string>& fields);
 
 }  // namespace reprise
