@@ -84,80 +84,66 @@ RingSchedule broadcast_schedule(int rank, int size, int root, size_t count, size
   return schedule;
 }
 
-RingOperation::RingOperation(torch::Tensor flat, RingSchedule schedule, SumType type)
+RingOperation::RingOperation(torch::Tensor flat, RingSchedule schedule, SumKernel add_into)
     : flat_(std::move(flat)),
       data_(static_cast<std::byte*>(flat_.data_ptr())),
       element_bytes_(flat_.element_size()),
-      schedule_(std::move(schedule)),
-      type_(type) {
+      add_into_(add_into),
+      sends_{std::move(schedule.sends)},
+      receives_{std::move(schedule.receives)} {
   size_t adding = 0;
-  for (const Hop& hop : schedule_.receives) {
+  for (const Hop& hop : receives_.hops) {
     if (hop.adds) slot_bytes_ = std::max(slot_bytes_, bytes(hop)), ++adding;
   }
   scratch_ = std::make_unique_for_overwrite<std::byte[]>(slot_bytes_ * std::min(adding, kInFlight));
 }
 
 bool RingOperation::advance(Transport& transport) {
+  const auto [rank, size] = std::pair(transport.place().rank, transport.place().size);
+  const auto steps_taken = [&] { return sends_.posted + sends_.done + receives_.posted + receives_.done; };
   const size_t before = steps_taken();
-  post_receives(transport);
-  post_sends(transport);
-  finish_receives();
-  finish_sends();
+  while (receives_.may_post(sends_)) {
+    const size_t next = receives_.posted;
+    receives_.post(transport.receive(modulo(rank - 1, size), landing(next), bytes(receives_.hops[next])));
+  }
+  while (sends_.may_post(receives_)) {
+    const Hop& hop = sends_.hops[sends_.posted];
+    sends_.post(transport.send(modulo(rank + 1, size), at(hop.begin), bytes(hop)));
+  }
+  while (receives_.may_finish()) {
+    const Hop& hop = receives_.hops[receives_.done];
+    if (hop.adds) add_into_(at(hop.begin), landing(receives_.done), hop.end - hop.begin);
+    receives_.finish();
+  }
+  while (sends_.may_finish()) sends_.finish();
   return steps_taken() != before;
 }
 
 bool RingOperation::has_posted_all() const {
-  return sends_posted_ == schedule_.sends.size() && receives_posted_ == schedule_.receives.size();
+  return sends_.posted == sends_.hops.size() && receives_.posted == receives_.hops.size();
 }
 
-bool RingOperation::is_complete() const {
-  return sends_done_ == schedule_.sends.size() && receives_done_ == schedule_.receives.size();
-}
-
-int RingOperation::awaited_peer(const Transport& transport) const {
-  const bool lacks_bytes = receives_done_ < schedule_.receives.size();
-  return modulo(transport.rank() + (lacks_bytes ? -1 : 1), transport.size());
+int RingOperation::awaited_peer(const Place& place) const {
+  return modulo(place.rank + (receives_.is_complete() ? 1 : -1), place.size);
 }
 
 std::byte* RingOperation::landing(size_t receive) const {
-  const Hop& hop = schedule_.receives[receive];
+  const Hop& hop = receives_.hops[receive];
   return hop.adds ? scratch_.get() + receive % kInFlight * slot_bytes_ : at(hop.begin);
 }
 
-void RingOperation::post_receives(Transport& transport) {
-  const int left = modulo(transport.rank() - 1, transport.size());
-  while (receives_posted_ < schedule_.receives.size() && receives_.size() < kInFlight) {
-    const Hop& hop = schedule_.receives[receives_posted_];
-    if (sends_done_ < hop.after) return;
-    receives_.push_back(transport.receive(left, landing(receives_posted_), bytes(hop)));
-    ++receives_posted_;
-  }
+bool RingOperation::Stream::may_post(const Stream& opposite) const {
+  return posted < hops.size() && in_flight.size() < kInFlight && hops[posted].after <= opposite.done;
 }
 
-void RingOperation::post_sends(Transport& transport) {
-  const int right = modulo(transport.rank() + 1, transport.size());
-  while (sends_posted_ < schedule_.sends.size() && sends_.size() < kInFlight) {
-    const Hop& hop = schedule_.sends[sends_posted_];
-    if (receives_done_ < hop.after) return;
-    sends_.push_back(transport.send(right, at(hop.begin), bytes(hop)));
-    ++sends_posted_;
-  }
+void RingOperation::Stream::post(std::unique_ptr<Transfer> transfer) {
+  in_flight.push_back(std::move(transfer));
+  ++posted;
 }
 
-void RingOperation::finish_receives() {
-  while (!receives_.empty() && receives_.front()->is_complete()) {
-    const Hop& hop = schedule_.receives[receives_done_];
-    if (hop.adds) add_into(type_, at(hop.begin), landing(receives_done_), hop.end - hop.begin);
-    receives_.pop_front();
-    ++receives_done_;
-  }
-}
-
-void RingOperation::finish_sends() {
-  while (!sends_.empty() && sends_.front()->is_complete()) {
-    sends_.pop_front();
-    ++sends_done_;
-  }
+void RingOperation::Stream::finish() {
+  in_flight.pop_front();
+  ++done;
 }
 
 }  // namespace reprise

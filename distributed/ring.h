@@ -39,33 +39,38 @@ RingSchedule broadcast_schedule(int rank, int size, int root, size_t count, size
 // is_complete().
 class RingOperation {
  public:
-  RingOperation(torch::Tensor flat, RingSchedule schedule, SumType type);
+  RingOperation(torch::Tensor flat, RingSchedule schedule, SumKernel add_into);  // a kernel for receives that add
 
   // Posts and finishes whatever can be now, without blocking; true when anything moved. Throws PeerLost.
   bool advance(Transport& transport);
   bool has_posted_all() const;  // from here on a successor may post its hops without overtaking
-  bool is_complete() const;
-  int awaited_peer(const Transport& transport) const;  // whose answer an incomplete operation lacks
+  bool is_complete() const { return sends_.is_complete() && receives_.is_complete(); }
+  int awaited_peer(const Place& place) const;  // whose answer an incomplete operation lacks
 
  private:
-  void post_receives(Transport& transport);
-  void post_sends(Transport& transport);
-  void finish_receives();
-  void finish_sends();
+  // The hops of one direction: posted and finished in order.
+  struct Stream {
+    std::vector<Hop> hops;
+    std::deque<std::unique_ptr<Transfer>> in_flight;  // oldest first
+    size_t posted = 0, done = 0;
+
+    bool may_post(const Stream& opposite) const;
+    void post(std::unique_ptr<Transfer> transfer);
+    bool may_finish() const { return !in_flight.empty() && in_flight.front()->is_complete(); }
+    void finish();
+    bool is_complete() const { return done == hops.size(); }
+  };
   std::byte* at(size_t element) const { return data_ + element * element_bytes_; }
   std::byte* landing(size_t receive) const;  // where the bytes of a receive arrive
   size_t bytes(const Hop& hop) const { return (hop.end - hop.begin) * element_bytes_; }
-  size_t steps_taken() const { return sends_posted_ + receives_posted_ + sends_done_ + receives_done_; }
 
   torch::Tensor flat_;
   std::byte* data_;
   size_t element_bytes_;
-  RingSchedule schedule_;
-  SumType type_;
+  SumKernel add_into_;
   size_t slot_bytes_ = 0;
-  std::unique_ptr<std::byte[]> scratch_;                    // landing places of receives that add
-  std::deque<std::unique_ptr<Transfer>> sends_, receives_;  // in flight, oldest first
-  size_t sends_posted_ = 0, sends_done_ = 0, receives_posted_ = 0, receives_done_ = 0;
+  std::unique_ptr<std::byte[]> scratch_;  // landing places of receives that add
+  Stream sends_, receives_;
 };
 
 }  // namespace reprise

@@ -1,33 +1,27 @@
 #include "distributed/ring_communicator.h"
 
-#include <cstdio>
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <stdexcept>
 
 namespace reprise {
 namespace {
 
-class WirePending : public Pending {
- public:
-  WirePending(WireThread& wire, std::shared_ptr<WireJob> job) : wire_(wire), job_(std::move(job)) {}
-  void wait() override { wire_.wait(*job_); }
-  WireInterval interval() const override { return job_->interval; }
+using std::chrono::microseconds;
 
- private:
-  WireThread& wire_;
-  std::shared_ptr<WireJob> job_;
-};
+constexpr microseconds kPolling{50}, kShortestNap{50}, kLongestNap{1000};
+constexpr microseconds kIdleNap{10000};  // an idle thread still progresses what completed sends may hold back
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 std::string readable_bytes(const torch::Tensor& tensor) {
-  const double bytes = static_cast<double>(tensor.nbytes());
-  char text[32];
-  if (bytes < 1024) {
-    std::snprintf(text, sizeof text, "%.0f bytes", bytes);
-  } else if (bytes < 1024 * 1024) {
-    std::snprintf(text, sizeof text, "%.1f KiB", bytes / 1024);
-  } else {
-    std::snprintf(text, sizeof text, "%.1f MiB", bytes / (1024 * 1024));
-  }
-  return text;
+  const auto bytes = static_cast<double>(tensor.nbytes());
+  if (bytes < 1024) return fmt::format("{:.0f} bytes", bytes);
+  if (bytes < 1024 * 1024) return fmt::format("{:.1f} KiB", bytes / 1024);
+  return fmt::format("{:.1f} MiB", bytes / (1024 * 1024));
 }
 
 void require_flat(const torch::Tensor& tensor) {
@@ -36,59 +30,168 @@ void require_flat(const torch::Tensor& tensor) {
   }
 }
 
-SumType sum_type(torch::ScalarType type) {
-  switch (type) {
-    case torch::kFloat32:
-      return SumType::fp32;
-    case torch::kFloat64:
-      return SumType::fp64;
-    case torch::kBFloat16:
-      return SumType::bf16;
-    case torch::kInt64:
-      return SumType::int64;
-    default:
-      throw std::invalid_argument(std::string("all-reduce does not sum tensors of type ") + c10::toString(type));
+// How long to sleep when nothing moves. A fast link and a short message are polled for. On a slow link the thread naps
+// for as long as its last wait, and longer the longer it waits: few wake-ups, and socket buffers bridge the nap.
+class Pacer {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  void restart() { last_move_ = Clock::now(), last_wait_ = {}, is_waiting_ = false; }
+  void move() {
+    const auto now = Clock::now();
+    if (is_waiting_) last_wait_ = now - last_move_;
+    last_move_ = now;
+    is_waiting_ = false;
   }
-}
+  Clock::duration nap(bool is_idle) {
+    const auto wait = Clock::now() - last_move_;
+    is_waiting_ = true;
+    if (!is_idle && wait < kPolling && last_wait_ < kPolling) return {};
+    return std::clamp<Clock::duration>(std::max(last_wait_, wait / 16), kShortestNap, is_idle ? kIdleNap : kLongestNap);
+  }
+
+ private:
+  Clock::time_point last_move_ = Clock::now();
+  Clock::duration last_wait_ = {};
+  bool is_waiting_ = false;
+};
 
 }  // namespace
 
+class RingCommunicator::PendingJob : public Pending {
+ public:
+  PendingJob(RingCommunicator& communicator, std::shared_ptr<Job> job)
+      : communicator_(communicator), job_(std::move(job)) {}
+  void wait() override { communicator_.wait(*job_); }
+  WireInterval interval() const override { return job_->interval; }
+
+ private:
+  RingCommunicator& communicator_;
+  std::shared_ptr<Job> job_;
+};
+
 RingCommunicator::RingCommunicator(std::unique_ptr<Transport> transport)
-    : transport_(std::move(transport)), wire_(*transport_) {}
+    : transport_(std::move(transport)),
+      awaited_peer_((rank() + size() - 1) % size()),
+      thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 std::unique_ptr<Pending> RingCommunicator::start_sum(torch::Tensor flat) {
   require_flat(flat);
-  const SumType type = sum_type(flat.scalar_type());
-  std::string name = "all-reduce of " + readable_bytes(flat);
+  const SumKernel add_into = sum_kernel_of(flat.scalar_type());
   RingSchedule schedule = sum_schedule(rank(), size(), flat.numel(), flat.element_size(), flat.storage_offset());
-  return std::make_unique<WirePending>(wire_, start(std::move(flat), std::move(schedule), type, std::move(name)));
+  return std::make_unique<PendingJob>(
+      *this, start({flat, std::move(schedule), add_into}, "all-reduce of " + readable_bytes(flat)));
 }
 
 void RingCommunicator::broadcast(torch::Tensor flat, int root) {
   require_flat(flat);
   if (root < 0 || root >= size()) throw std::invalid_argument("broadcast from rank " + std::to_string(root));
-  std::string name = "broadcast of " + readable_bytes(flat) + " from " + describe(root);
   RingSchedule schedule = broadcast_schedule(rank(), size(), root, flat.numel(), flat.element_size());
-  wire_.wait(*start(std::move(flat), std::move(schedule), SumType::fp32, std::move(name)));
+  wait(
+      *start({flat, std::move(schedule), nullptr}, "broadcast of " + readable_bytes(flat) + " from " + describe(root)));
 }
 
 void RingCommunicator::barrier() {
   // A sum of one word: nobody holds the result before everybody has added its share.
-  torch::Tensor word = torch::zeros({1}, torch::kInt64);
+  const torch::Tensor word = torch::zeros({1}, torch::kInt64);
   RingSchedule schedule = sum_schedule(rank(), size(), 1, word.element_size());
-  wire_.wait(*start(std::move(word), std::move(schedule), SumType::int64, "barrier"));
+  wait(*start({word, std::move(schedule), sum_kernel_of(torch::kInt64)}, "barrier"));
 }
 
 void RingCommunicator::set_wait_limit(double seconds, std::string during) {
-  wire_.set_wait_limit(seconds, std::move(during));
+  limit_seconds_ = std::min(seconds, 1e6);  // larger ones would overflow the clock
+  during_ = std::move(during);
 }
 
-std::shared_ptr<WireJob> RingCommunicator::start(torch::Tensor flat, RingSchedule schedule, SumType type,
-                                                 std::string name) {
-  auto job =
-      std::make_shared<WireJob>(WireJob{RingOperation(std::move(flat), std::move(schedule), type), std::move(name)});
-  wire_.start(job);
+std::shared_ptr<RingCommunicator::Job> RingCommunicator::start(RingOperation operation, std::string name) {
+  auto job = std::make_shared<Job>(Job{std::move(operation), std::move(name)});
+  const std::lock_guard lock(mutex_);
+  if (!failure_.empty()) throw lost(*job, "");
+  const double now = job->interval.enqueued_seconds = now_seconds();
+  if (job->operation.is_complete()) {  // nothing to move: a group of one, or an empty tensor
+    job->interval = {now, now, now};
+    job->is_done = true;
+  } else {
+    queued_.push_back(job);
+    handed_over_.notify_one();
+  }
   return job;
+}
+
+void RingCommunicator::wait(const Job& job) {
+  std::unique_lock lock(mutex_);
+  const auto limit = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(limit_seconds_));
+  if (!finished_.wait_for(lock, limit, [&] { return job.is_done || !failure_.empty(); })) {
+    failure_ = "no answer from " + describe(awaited_peer_);
+    thread_.request_stop();
+    throw lost(job, fmt::format(" for {:.1f} s", limit_seconds_));
+  }
+  if (!job.is_done) throw lost(job, "");
+}
+
+PeerLost RingCommunicator::lost(const Job& job, const std::string& how_long) const {
+  return PeerLost(fmt::format("{}: {} in {}{} during {}", describe(rank()), failure_, job.name, how_long, during_));
+}
+
+void RingCommunicator::run(const std::stop_token& stop) {
+  std::string failure;
+  try {
+    carry_out(stop);
+  } catch (const std::exception& error) {
+    failure = error.what();
+  }
+  bool is_orderly = active_.empty();
+  {
+    const std::lock_guard lock(mutex_);
+    if (failure_.empty()) failure_ = failure;
+    is_orderly = is_orderly && queued_.empty() && failure_.empty();
+  }
+  if (!is_orderly) transport_->abandon();
+  finished_.notify_all();
+}
+
+void RingCommunicator::carry_out(const std::stop_token& stop) {
+  Pacer pacer;
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    const bool was_idle = active_.empty();
+    std::move(queued_.begin(), queued_.end(), std::back_inserter(active_));
+    queued_.clear();
+    lock.unlock();
+    const bool is_idle = active_.empty();
+    if (is_idle) transport_->progress();
+    if (was_idle && !is_idle) pacer.restart();
+    Clock::duration nap = {};
+    if (advance_active()) {
+      pacer.move();
+    } else if (nap = pacer.nap(is_idle); nap == nap.zero()) {
+      std::this_thread::yield();
+    }
+    lock.lock();
+    if (nap != nap.zero()) handed_over_.wait_for(lock, stop, nap, [&] { return !queued_.empty(); });
+  }
+}
+
+bool RingCommunicator::advance_active() {
+  bool moved = false;
+  for (const auto& job : active_) {
+    if (job->interval.started_seconds == 0) job->interval.started_seconds = now_seconds();
+    moved |= job->operation.advance(*transport_);
+    if (!job->operation.has_posted_all()) break;  // the next ones would overtake it
+  }
+  while (!active_.empty() && active_.front()->operation.is_complete()) complete_front();
+  if (!active_.empty()) awaited_peer_ = active_.front()->operation.awaited_peer(transport_->place());
+  return moved;
+}
+
+void RingCommunicator::complete_front() {
+  const std::shared_ptr<Job> job = std::move(active_.front());
+  active_.pop_front();
+  { const RingOperation over = std::move(job->operation); }  // lets go of the tensor before anybody learns of the end
+  const std::lock_guard lock(mutex_);
+  job->interval.finished_seconds = now_seconds();
+  job->is_done = true;
+  finished_.notify_all();
 }
 
 }  // namespace reprise

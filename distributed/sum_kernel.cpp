@@ -1,7 +1,8 @@
 #include "distributed/sum_kernel.h"
 
-#include <bit>
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 
 namespace reprise {
 namespace {
@@ -13,32 +14,20 @@ void add(void* target, const void* source, size_t count) {
   for (size_t i = 0; i < count; ++i) to[i] += from[i];
 }
 
-float widen(uint16_t half) { return std::bit_cast<float>(static_cast<uint32_t>(half) << 16); }
-
-uint16_t round_to_bf16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return value != value ? 0x7fc0 : static_cast<uint16_t>(rounded);
-}
-
-void add_bf16(void* target, const void* source, size_t count) {
-  uint16_t* __restrict to = static_cast<uint16_t*>(target);
-  const uint16_t* __restrict from = static_cast<const uint16_t*>(source);
-  for (size_t i = 0; i < count; ++i) to[i] = round_to_bf16(widen(to[i]) + widen(from[i]));
-}
-
 }  // namespace
 
-void add_into(SumType type, void* target, const void* source, size_t count) {
+SumKernel sum_kernel_of(c10::ScalarType type) {
   switch (type) {
-    case SumType::fp32:
-      return add<float>(target, source, count);
-    case SumType::fp64:
-      return add<double>(target, source, count);
-    case SumType::bf16:
-      return add_bf16(target, source, count);
-    case SumType::int64:
-      return add<uint64_t>(target, source, count);  // unsigned: overflow wraps
+    case c10::kFloat:
+      return add<float>;
+    case c10::kDouble:
+      return add<double>;
+    case c10::kBFloat16:
+      return add<c10::BFloat16>;
+    case c10::kLong:
+      return add<uint64_t>;  // unsigned: overflow wraps
+    default:
+      throw std::invalid_argument(std::string("all-reduce does not sum tensors of type ") + c10::toString(type));
   }
 }
 

@@ -1,20 +1,118 @@
 #include "distributed/threads_communicator.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <cstring>
+#include <deque>
 #include <exception>
 #include <mutex>
 #include <thread>
 
-#include "distributed/local_transport.h"
 #include "distributed/ring_communicator.h"
 
 namespace reprise {
+namespace {
+
+struct LocalTransfer;
+
+// One direction between two ranks. Send i meets receive i: whichever is posted second copies.
+struct Lane {
+  std::mutex mutex;                            // guards what follows, and what the transfers of the lane hold
+  std::deque<LocalTransfer*> sends, receives;  // that have not met
+  bool is_closed = false;                      // one of the two ranks is gone: its transfers point nowhere
+};
+
+struct Group {
+  explicit Group(int count) : size(count), lanes(static_cast<size_t>(count) * count) {}
+  Lane& lane(int from, int to) { return lanes[static_cast<size_t>(from) * size + to]; }
+
+  const int size;
+  std::vector<Lane> lanes;
+  std::vector<std::string> names;
+  std::atomic<int> first_left{-1};  // later ones may only have followed
+};
+
+struct LocalTransfer : Transfer {
+  LocalTransfer(const Group& all, Lane& between, void* buffer, size_t length)
+      : group(all), lane(between), data(buffer), bytes(length) {}
+
+  bool is_complete() override {
+    const std::lock_guard lock(lane.mutex);
+    if (!has_met && lane.is_closed) throw PeerLost(group.names.at(group.first_left) + " left the group");
+    return has_met;
+  }
+
+  const Group& group;
+  Lane& lane;
+  void* const data;
+  const size_t bytes;
+  bool has_met = false;
+};
+
+class LocalTransport : public Transport {
+ public:
+  LocalTransport(std::shared_ptr<Group> group, int rank) : group_(std::move(group)) {
+    place_ = {rank, group_->size, rank, group_->size, group_->names};
+  }
+  ~LocalTransport() override { abandon(); }
+
+  std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) override {
+    Lane& lane = group_->lane(place_.rank, peer);
+    return post(lane, lane.sends, const_cast<void*>(data), bytes);  // of the two that meet only the receive is written
+  }
+
+  std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) override {
+    Lane& lane = group_->lane(peer, place_.rank);
+    return post(lane, lane.receives, data, bytes);
+  }
+
+  void abandon() noexcept override {
+    int none = -1;
+    group_->first_left.compare_exchange_strong(none, place_.rank);
+    for (int peer = 0; peer < group_->size; ++peer) {
+      for (Lane* lane : {&group_->lane(place_.rank, peer), &group_->lane(peer, place_.rank)}) {
+        const std::lock_guard lock(lane->mutex);
+        lane->is_closed = true;
+      }
+    }
+  }
+
+ private:
+  std::unique_ptr<Transfer> post(Lane& lane, std::deque<LocalTransfer*>& queue, void* data, size_t bytes) {
+    auto transfer = std::make_unique<LocalTransfer>(*group_, lane, data, bytes);
+    std::unique_lock lock(lane.mutex);
+    queue.push_back(transfer.get());
+    if (lane.is_closed || lane.sends.empty() || lane.receives.empty()) return transfer;
+    LocalTransfer &from = *lane.sends.front(), &to = *lane.receives.front();
+    if (from.bytes != to.bytes) {
+      lock.unlock();
+      abandon();  // before `transfer` goes, which the lane still knows
+      throw PeerLost(fmt::format("a peer sent {} bytes where {} were expected: the ranks make different calls",
+                                 from.bytes, to.bytes));
+    }
+    std::memcpy(to.data, from.data, to.bytes);
+    from.has_met = to.has_met = true;
+    lane.sends.pop_front();
+    lane.receives.pop_front();
+    return transfer;
+  }
+
+  std::shared_ptr<Group> group_;
+};
+
+}  // namespace
 
 std::vector<std::unique_ptr<Communicator>> make_threads_communicators(int size) {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  auto group = std::make_shared<Group>(size);
+  for (int rank = 0; rank < size; ++rank) group->names.push_back(fmt::format("rank {} on {}", rank, host));
   std::vector<std::unique_ptr<Communicator>> communicators;
-  for (auto& transport : make_local_transports(size)) {
-    communicators.push_back(std::make_unique<RingCommunicator>(std::move(transport)));
+  for (int rank = 0; rank < size; ++rank) {
+    communicators.push_back(std::make_unique<RingCommunicator>(std::make_unique<LocalTransport>(group, rank)));
   }
   return communicators;
 }

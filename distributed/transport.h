@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace reprise {
 
@@ -13,24 +14,28 @@ class Transfer {
   virtual bool is_complete() = 0;  // never blocks; throws PeerLost when the peer is gone
 };
 
+// Where a rank stands in its group, and what messages call each rank: "rank 3 on node7".
+struct Place {
+  int rank = 0, size = 1, local_rank = 0, local_size = 1;
+  std::vector<std::string> names;
+};
+
 // Moves bytes between the ranks of one group without ever blocking: what a backend has to bring; everything above it is
 // shared. One thread at a time makes the calls. Messages between two ranks match in the order in which they are posted,
 // and both sides give the same length. Buffers stay untouched until the transfer is complete.
 class Transport {
  public:
   virtual ~Transport() = default;
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
-  virtual int local_rank() const = 0;
-  virtual int local_size() const = 0;
-  virtual const std::string& host(int rank) const = 0;
-
   virtual std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) = 0;
   virtual std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) = 0;
-  virtual void progress() = 0;  // moves on what a completed send may still hold back; called now and then while idle
+  virtual void progress() {}  // moves on what a completed send may still hold back; called now and then while idle
   virtual void abandon() noexcept = 0;  // this rank makes no more transfers, whatever its peers wait for
 
-  std::string describe(int peer) const { return "rank " + std::to_string(peer) + " on " + host(peer); }
+  const Place& place() const { return place_; }
+  const std::string& name(int rank) const { return place_.names.at(rank); }
+
+ protected:
+  Place place_;  // set by the constructor
 };
 
 }  // namespace reprise
