@@ -5,8 +5,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "model/backward_node.h"
-
 namespace reprise {
 
 using torch::Tensor;

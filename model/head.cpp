@@ -6,8 +6,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "model/backward_node.h"
-
 namespace reprise {
 
 using torch::Tensor;

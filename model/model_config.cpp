@@ -1,6 +1,6 @@
 #include "model/model_config.h"
 
-#include <sstream>
+#include <fmt/format.h>
 
 #include "model/invalid_setting.h"
 
@@ -13,15 +13,13 @@ constexpr int64_t kMostElements = int64_t{1} << 32;
 
 template <class Value>
 [[noreturn]] void refuse(const std::string& name, const std::string& expected, Value got, Value nearest) {
-  std::ostringstream message;
-  message << "expected " << expected << ", got " << got << "; the nearest legal value is " << nearest;
-  throw InvalidSetting("model." + name, message.str());
+  throw InvalidSetting("model." + name,
+                       fmt::format("expected {}, got {}; the nearest legal value is {}", expected, got, nearest));
 }
 
 void check_range(const std::string& name, int64_t got, int64_t least, int64_t most) {
   if (got >= least && got <= most) return;
-  refuse(name, "a whole number from " + std::to_string(least) + " to " + std::to_string(most), got,
-         got < least ? least : most);
+  refuse(name, fmt::format("a whole number from {} to {}", least, most), got, got < least ? least : most);
 }
 
 // The divisor of `whole` that lies nearest to `wanted`, among those with which `is_legal` holds; 1 is one of them at
@@ -78,15 +76,8 @@ ModelConfig ModelConfig::resolved() const {
 }
 
 const char* name_of(Family family) {
-  switch (family) {
-    case Family::gpt2:
-      return "gpt2";
-    case Family::llama:
-      return "llama";
-    case Family::postnorm:
-      return "postnorm";
-  }
-  return "unknown";
+  constexpr const char* kNames[] = {"gpt2", "llama", "postnorm"};  // in the order of Family
+  return kNames[static_cast<size_t>(family)];
 }
 
 }  // namespace reprise

@@ -18,23 +18,6 @@ uint32_t generator_seed(uint64_t seed, const std::string& name) {
   return static_cast<uint32_t>(mix64(mix64(seed) ^ hash) >> 32);
 }
 
-// Draws on the CPU whatever the parameter's device, so that every device starts from the same values.
-void fill(const Parameter& parameter, torch::Tensor live, uint64_t seed) {
-  switch (parameter.initializer) {
-    case Initializer::zeros:
-      live.zero_();
-      return;
-    case Initializer::ones:
-      live.fill_(1);
-      return;
-    case Initializer::normal:
-      at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(generator_seed(seed, parameter.name));
-      live.copy_(
-          at::empty(live.sizes(), live.options().device(torch::kCPU)).normal_(0, parameter.deviation, generator));
-      return;
-  }
-}
-
 }  // namespace
 
 int64_t Parameter::numel() const {
@@ -42,15 +25,14 @@ int64_t Parameter::numel() const {
 }
 
 Parameter* ParameterTable::add(Parameter parameter) {
+  if (parameter.live_rows < 0) parameter.live_rows = parameter.shape[0];
   entries_.push_back(std::make_unique<Parameter>(std::move(parameter)));
   return entries_.back().get();
 }
 
 int64_t ParameterTable::count() const {
   int64_t total = 0;
-  for (const auto& entry : entries_) {
-    total += entry->live_rows < 0 ? entry->numel() : entry->numel() / entry->shape[0] * entry->live_rows;
-  }
+  for (const auto& entry : entries_) total += entry->numel() / entry->shape[0] * entry->live_rows;
   return total;
 }
 
@@ -71,12 +53,15 @@ void ParameterTable::bind(const std::vector<torch::Tensor>& values, const std::v
 void ParameterTable::initialize(uint64_t seed) const {
   const torch::NoGradGuard no_graph;
   for (const auto& entry : entries_) {
-    if (entry->live_rows < 0) {
-      fill(*entry, entry->value, seed);
-      continue;
+    const torch::Tensor live = entry->value.zero_().narrow(0, 0, entry->live_rows);
+    if (entry->deviation > 0) {
+      // Drawn on the CPU whatever the parameter's device, so that every device starts from the same values.
+      at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(generator_seed(seed, entry->name));
+      const torch::Tensor drawn = at::empty(live.sizes(), live.options().device(torch::kCPU));
+      live.copy_(drawn.normal_(entry->initial, entry->deviation, generator));
+    } else {
+      live.fill_(entry->initial);
     }
-    fill(*entry, entry->value.narrow(0, 0, entry->live_rows), seed);
-    entry->value.narrow(0, entry->live_rows, entry->shape[0] - entry->live_rows).zero_();
   }
 }
 

@@ -1,27 +1,25 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include <torch/types.h>
-
 namespace reprise {
-
-enum class Initializer { zeros, ones, normal };
 
 // One trainable tensor: its description from the time the model is built, its storage from bind() on.
 // Stages hold pointers to it; a tied parameter is one Parameter used by several stages.
 struct Parameter {
-  std::string name;                  // "layer3.attention.qkv.weight"; also the name in files
-  std::vector<int64_t> shape;        // linear weights are (out, in)
-  Initializer initializer = Initializer::zeros;
-  double deviation = 0.0;            // of Initializer::normal
-  int64_t live_rows = -1;            // rows from here on are vocabulary padding: always zero; -1: all rows live
-  bool decays = false;               // weight decay applies: matrices only
-  std::vector<int> stages;           // that use it, ascending; its gradient is final with the first
-  torch::Tensor value;               // the autograd leaf, shape as above; undefined before bind()
+  std::string name;            // "layer3.attention.qkv.weight"; also the name in files
+  std::vector<int64_t> shape;  // linear weights are (out, in)
+  double initial = 0.0;        // every element starts as this, or, with a deviation, normal around it
+  double deviation = 0.0;
+  int64_t live_rows = -1;   // rows from here on are vocabulary padding, always zero; the table makes -1 all
+  bool decays = false;      // weight decay applies: matrices only
+  std::vector<int> stages;  // that use it, ascending; its gradient is final with the first
+  torch::Tensor value;      // the autograd leaf, shape as above; undefined before bind()
 
   int64_t numel() const;
   int lowest_stage() const { return stages.front(); }
@@ -34,7 +32,7 @@ class ParameterTable {
   Parameter* add(Parameter parameter);
   int size() const { return static_cast<int>(entries_.size()); }
   Parameter& operator[](int i) const { return *entries_[static_cast<size_t>(i)]; }
-  int64_t count() const;             // trainable elements, padding rows of the vocabulary excluded
+  int64_t count() const;  // trainable elements, padding rows of the vocabulary excluded
 
   // Gives parameter i the leaf values[i] (same shape) and the gradient view gradients[i], in the manner of
   // `flat.narrow(..).view(..).detach()`. Gradients may be undefined for a model that is only evaluated.

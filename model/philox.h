@@ -6,8 +6,9 @@
 namespace reprise {
 
 // The random words of the project are a function, not a stream: Philox4x32-10 (Salmon et al., "Parallel random numbers:
-// as easy as 1, 2, 3", SC 2011) turns a 128-bit counter and a 64-bit key into four words. Everything here is constexpr,
-// free of LibTorch and exact in integers, so that a kernel for another device can include it and draw the same bits.
+// as easy as 1, 2, 3", SC 2011) turns a 128-bit counter and a 64-bit key into four words. Everything but the last
+// function is constexpr, free of LibTorch and exact in integers, so that a kernel for another device can include it and
+// draw the same bits.
 using PhiloxBlock = std::array<uint32_t, 4>;
 
 constexpr PhiloxBlock philox4x32_10(PhiloxBlock counter, uint64_t key) {
@@ -54,5 +55,12 @@ constexpr uint32_t dropout_threshold(double rate) {
   const double scaled = rate * 4294967296.0 + 0.5;
   return scaled >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(scaled);
 }
+
+// On the CPU: out[i] = residual[i] + (element first + i is kept ? value[i] · scale : 0), for i < count, all within the
+// sequence of `address`. `residual` may be null (zero); `out` may be `value` or `residual`. Bits do not depend on how a
+// sequence is cut into calls, nor on the processor. Real is float or double.
+template <class Real>
+void dropout_kernel(const DropoutAddress& address, uint32_t threshold, Real scale, int64_t first, int64_t count,
+                    const Real* value, const Real* residual, Real* out);
 
 }  // namespace reprise

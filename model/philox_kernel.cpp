@@ -1,6 +1,6 @@
-#include "model/philox_kernel.h"
-
 #include <algorithm>
+
+#include "model/philox.h"
 
 namespace reprise {
 namespace {

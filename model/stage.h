@@ -1,9 +1,10 @@
 #pragma once
 
-#include <cstdint>
-#include <string>
-
 #include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
 
 #include "model/save_level.h"
 
@@ -14,12 +15,12 @@ namespace reprise {
 struct StageContext {
   uint64_t seed = 0;
   int64_t step = 0;
-  int64_t first_sequence = 0;        // global index of the batch's first sequence: addresses dropout
+  int64_t first_sequence = 0;  // global index of the batch's first sequence: addresses dropout
   int stage = 0;
-  bool training = false;             // dropout on; the head forms gradients
+  bool training = false;  // dropout on; the head forms gradients
   SaveLevel save = SaveLevel::all;
-  torch::Tensor targets;             // (B, T) int64; the head's only
-  double loss_scale = 1.0;           // multiplies every gradient; the head's only
+  torch::Tensor targets;    // (B, T) int64; the head's only
+  double loss_scale = 1.0;  // multiplies every gradient; the head's only
 };
 
 // One link of the chain. Alphabet of shapes: B sequences, T positions, C width, H heads, D head width, V vocabulary.
@@ -36,9 +37,18 @@ class Stage {
   // nothing is kept.
   virtual torch::Tensor forward(torch::Tensor input, const StageContext& context) = 0;
 
-  const std::string name;            // "embedding", "layer3.attention", "layer3.feed_forward", "head"
-  const int layer;                   // -1 for embedding and head
-  const bool recomputable;           // may be part of a recomputed segment
+  const std::string name;   // "embedding", "layer3.attention", "layer3.feed_forward", "head"
+  const int layer;          // -1 for embedding and head
+  const bool recomputable;  // may be part of a recomputed segment
 };
+
+// Takes the gradient of a stage's output, adds the parameters' gradients, returns the gradient of the stage's input
+// (undefined if it has none). What it captures is what the stage keeps.
+using StageBackward = std::function<torch::Tensor(torch::Tensor grad)>;
+
+// For stages: makes `output`, computed without a graph, the result of one autograd node over `input` with a backward
+// written by hand. The node gives up the function when it runs, so the function may free what it captured as it goes; a
+// second run throws.
+void attach_backward(torch::Tensor& output, const torch::Tensor& input, StageBackward backward);
 
 }  // namespace reprise

@@ -1,6 +1,7 @@
 #include "model/stage_chain.h"
 
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
 #include <cmath>
 #include <optional>
@@ -15,22 +16,22 @@
 namespace reprise {
 namespace {
 
-// What the families differ in beside their activation.
+// What the families differ in.
 struct FamilyTraits {
-  bool norm_first;
-  bool rms_norm;
-  bool has_biases;
+  bool norm_first, rms_norm, has_biases;
   bool learned_positions;  // else rotary
+  bool has_gate;           // a second projection in front of the activation
+  std::unique_ptr<Transform> (*make_activation)();
 };
 
 FamilyTraits traits_of(Family family) {
   switch (family) {
     case Family::gpt2:
-      return {.norm_first = true, .rms_norm = false, .has_biases = true, .learned_positions = true};
+      return {.norm_first = true, .has_biases = true, .learned_positions = true, .make_activation = make_gelu};
     case Family::llama:
-      return {.norm_first = true, .rms_norm = true, .has_biases = false, .learned_positions = false};
+      return {.norm_first = true, .rms_norm = true, .has_gate = true, .make_activation = make_swiglu};
     case Family::postnorm:
-      return {.norm_first = false, .rms_norm = false, .has_biases = true, .learned_positions = true};
+      return {.has_biases = true, .learned_positions = true, .make_activation = make_relu};
   }
   throw std::invalid_argument("unknown model family");
 }
@@ -63,22 +64,27 @@ class Builder {
   }
 
   std::unique_ptr<Stage> attention(int layer) {
-    const std::string name = "layer" + std::to_string(layer) + ".attention";
+    const std::string name = fmt::format("layer{}.attention", layer);
     const int64_t width = config_.width, rows = (config_.heads + 2 * config_.kv_heads) * config_.head_width();
-    SubBlockParts parts = begin_sub_block(name, DropoutSite::attention);
-    parts.projections = {linear(name + ".qkv", rows, width)};
-    parts.transform = make_attention(config_.heads, config_.kv_heads, /*causal=*/true, rotary_);
-    return finish_sub_block(name, layer, std::move(parts), name + ".output", width);
+    return sub_block(name, layer,
+                     {.norm_first = traits_.norm_first,
+                      .norm = norm(name + ".norm"),
+                      .projections = {linear(name + ".qkv", rows, width)},
+                      .transform = make_attention(config_.heads, config_.kv_heads, rotary_),
+                      .output = linear(name + ".output", width, width, /*ends_residual_branch=*/true),
+                      .dropout = {config_.dropout, DropoutSite::attention}});
   }
 
   std::unique_ptr<Stage> feed_forward(int layer) {
-    const std::string name = "layer" + std::to_string(layer) + ".feed_forward";
+    const std::string name = fmt::format("layer{}.feed_forward", layer);
     const int64_t width = config_.width, inner = config_.feed_forward;
-    SubBlockParts parts = begin_sub_block(name, DropoutSite::feed_forward);
-    if (config_.family == Family::llama) parts.projections.push_back(linear(name + ".gate", inner, width));
+    SubBlockParts parts{.norm_first = traits_.norm_first, .norm = norm(name + ".norm")};
+    if (traits_.has_gate) parts.projections.push_back(linear(name + ".gate", inner, width));
     parts.projections.push_back(linear(name + ".up", inner, width));
-    parts.transform = activation();
-    return finish_sub_block(name, layer, std::move(parts), name + ".down", inner);
+    parts.transform = traits_.make_activation();
+    parts.output = linear(name + ".down", width, inner, /*ends_residual_branch=*/true);
+    parts.dropout = {config_.dropout, DropoutSite::feed_forward};
+    return sub_block(name, layer, std::move(parts));
   }
 
   std::unique_ptr<Stage> head() {
@@ -89,42 +95,20 @@ class Builder {
   }
 
  private:
-  std::unique_ptr<Transform> activation() const {
-    switch (config_.family) {
-      case Family::gpt2:
-        return make_gelu();
-      case Family::llama:
-        return make_swiglu();
-      case Family::postnorm:
-        return make_relu();
-    }
-    throw std::invalid_argument("unknown model family");
-  }
-
-  SubBlockParts begin_sub_block(const std::string& name, DropoutSite site) {
-    SubBlockParts parts;
-    parts.norm_first = traits_.norm_first;
-    parts.dropout = {config_.dropout, site};
-    parts.norm = norm(name + ".norm");
-    return parts;
-  }
-
-  std::unique_ptr<Stage> finish_sub_block(const std::string& stage, int layer, SubBlockParts parts,
-                                          const std::string& output, int64_t inputs) {
-    parts.output = linear(output, config_.width, inputs, /*ends_residual_branch=*/true);
+  std::unique_ptr<Stage> sub_block(const std::string& name, int layer, SubBlockParts parts) {
     ++stage_;
-    return std::make_unique<SubBlock>(stage, layer, std::move(parts));
+    return std::make_unique<SubBlock>(name, layer, std::move(parts));
   }
 
   Norm norm(const std::string& name) {
-    Parameter* weight = vector(name + ".weight", config_.width, Initializer::ones);
-    Parameter* bias = traits_.rms_norm ? nullptr : vector(name + ".bias", config_.width, Initializer::zeros);
+    Parameter* weight = vector(name + ".weight", config_.width, 1);
+    Parameter* bias = traits_.rms_norm ? nullptr : vector(name + ".bias", config_.width, 0);
     return {weight, bias, kEpsilon};
   }
 
   Linear linear(const std::string& name, int64_t outputs, int64_t inputs, bool ends_residual_branch = false) {
     Parameter* weight = matrix(name + ".weight", {outputs, inputs}, deviation(outputs, inputs, ends_residual_branch));
-    return {weight, traits_.has_biases ? vector(name + ".bias", outputs, Initializer::zeros) : nullptr};
+    return {weight, traits_.has_biases ? vector(name + ".bias", outputs, 0) : nullptr};
   }
 
   // GPT-2 scales what ends in the residual stream by 1/√(residual branches); torch.nn.Transformer sets every matrix by
@@ -136,30 +120,21 @@ class Builder {
   }
 
   Parameter* matrix(const std::string& name, std::vector<int64_t> shape, double deviation) {
-    Parameter parameter;
-    parameter.name = name;
-    parameter.shape = std::move(shape);
-    parameter.initializer = Initializer::normal;
-    parameter.deviation = deviation;
-    parameter.decays = true;
-    parameter.stages = {stage_};
-    return table_.add(std::move(parameter));
+    return table_.add(
+        {.name = name, .shape = std::move(shape), .deviation = deviation, .decays = true, .stages = {stage_}});
   }
 
   Parameter* vocabulary_matrix(const std::string& name, std::vector<int> stages) {
-    Parameter* parameter = matrix(name, {config_.padded_vocabulary(), config_.width}, kDeviation);
-    parameter->live_rows = config_.vocabulary;
-    parameter->stages = std::move(stages);
-    return parameter;
+    return table_.add({.name = name,
+                       .shape = {config_.padded_vocabulary(), config_.width},
+                       .deviation = kDeviation,
+                       .live_rows = config_.vocabulary,
+                       .decays = true,
+                       .stages = std::move(stages)});
   }
 
-  Parameter* vector(const std::string& name, int64_t size, Initializer initializer) {
-    Parameter parameter;
-    parameter.name = name;
-    parameter.shape = {size};
-    parameter.initializer = initializer;
-    parameter.stages = {stage_};
-    return table_.add(std::move(parameter));
+  Parameter* vector(const std::string& name, int64_t size, double initial) {
+    return table_.add({.name = name, .shape = {size}, .initial = initial, .stages = {stage_}});
   }
 
   const ModelConfig& config_;

@@ -4,8 +4,6 @@
 
 #include <utility>
 
-#include "model/backward_node.h"
-
 namespace reprise {
 
 using torch::Tensor;

@@ -38,13 +38,13 @@ std::unique_ptr<Transform> make_swiglu();  // projections gate and up: silu(gate
 // Rotary positions in the half-split convention: elements i and i + D/2 of a head turn by t·theta^(−2i/D).
 struct Rotary {
   Rotary(int64_t context, int64_t head_width, double theta);
-  // Turns (B, T, H, D) in place; the inverse turns back.
+  // Turns (B, H, T, D) in place; the inverse turns back.
   void apply_(torch::Tensor heads, bool inverse) const;
-  torch::Tensor cosine, sine;  // (context, 1, D/2) fp64
+  torch::Tensor cosine, sine;  // (context, D/2) fp64
 };
 
-// Self-attention over one projection whose columns are H query heads, K key heads, K value heads. `rotary` may be null.
-std::unique_ptr<Transform> make_attention(int64_t heads, int64_t kv_heads, bool causal,
-                                          std::shared_ptr<const Rotary> rotary);
+// Causal self-attention over one projection whose columns are H query heads, K key heads, K value heads. `rotary` may
+// be null.
+std::unique_ptr<Transform> make_attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary);
 
 }  // namespace reprise

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "model/philox_kernel.h"
+#include "model/philox.h"
 
 namespace reprise {
 namespace {

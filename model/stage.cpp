@@ -1,4 +1,4 @@
-#include "model/backward_node.h"
+#include "model/stage.h"
 
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
