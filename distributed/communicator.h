@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace reprise {
 
@@ -28,16 +29,24 @@ class Pending {
   virtual WireInterval interval() const = 0;  // valid after wait()
 };
 
+// Where a rank stands in its group: local among the ranks of its host; names are what messages call each rank, "rank 3
+// on node7".
+struct Place {
+  int rank = 0, size = 1, local_rank = 0, local_size = 1;
+  std::vector<std::string> names;
+};
+
 // A group of ranks. Every rank makes the same calls in the same order, from one thread.
 // Tensors are contiguous; fp32, fp64, bf16, int64 or uint8 (uint8 not for sums).
 class Communicator {
  public:
+  explicit Communicator(Place place) : place_(std::move(place)) {}
   virtual ~Communicator() = default;
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
-  virtual int local_rank() const = 0;  // among the ranks of this host
-  virtual int local_size() const = 0;
-  virtual std::string describe(int rank) const = 0;  // "rank 3 on node7"
+  int rank() const { return place_.rank; }
+  int size() const { return place_.size; }
+  int local_rank() const { return place_.local_rank; }
+  int local_size() const { return place_.local_size; }
+  const std::string& describe(int rank) const { return place_.names.at(rank); }
 
   // Sums flat in place over all ranks, after everything already enqueued on the current stream. Returns at once; flat
   // must stay untouched until wait(). The order of summation depends on size() and the element's place in flat's
@@ -48,6 +57,9 @@ class Communicator {
 
   // Limit of every wait from now on; `during` is what messages call the phase ("step 12", "start").
   virtual void set_wait_limit(double seconds, std::string during) = 0;
+
+ private:
+  const Place place_;
 };
 
 }  // namespace reprise

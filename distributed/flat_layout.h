@@ -23,8 +23,8 @@ struct FlatLayout {
   std::vector<int> order;          // entries by ascending offset
   int64_t numel = 0;               // padding included, a multiple of 16
 
-  torch::Tensor view(const torch::Tensor& flat,
-                     int entry) const;  // (numel), sharing storage and version counter, detached
+  // (numel), sharing storage and version counter, detached.
+  torch::Tensor view(const torch::Tensor& flat, int entry) const;
 };
 
 // A range of the flat gradients that travels as one. Elements, end exclusive.

@@ -81,7 +81,8 @@ class MpiTransport : public Transport {
   explicit MpiTransport(MpiPatience patience) : patience_(std::move(patience)) {
     const std::jthread watched = watch(patience_, "the start of MPI");
     int provided = MPI_THREAD_SINGLE;
-    require_success(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread of", "this process");
+    require_success(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread of",
+                    "this process");
     // One thread at a time makes the calls, except for MPI_Abort, which the main thread may need at any moment.
     if (provided < MPI_THREAD_MULTIPLE) throw std::runtime_error("this MPI library lacks MPI_THREAD_MULTIPLE");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);

@@ -12,8 +12,7 @@ constexpr size_t kLargestChunkBytes = 63 << 10;
 constexpr size_t kSmallestChunkBytes = 16 << 10;
 constexpr size_t kStripeBytes = 32 << 10;  // of more than two ranks
 constexpr size_t kChunksPerPart = 4;       // enough for one chunk to be added while the next ones travel
-constexpr size_t kInFlight =
-    32;  // chunks posted ahead in each direction; they bridge a neighbour that is not scheduled
+constexpr size_t kInFlight = 32;  // chunks posted ahead each way; they bridge a neighbour that is not scheduled
 
 size_t divide_up(size_t value, size_t by) { return (value + by - 1) / by; }
 
@@ -99,7 +98,7 @@ RingOperation::RingOperation(torch::Tensor flat, RingSchedule schedule, SumKerne
 }
 
 bool RingOperation::advance(Transport& transport) {
-  const auto [rank, size] = std::pair(transport.place().rank, transport.place().size);
+  const int rank = transport.place().rank, size = transport.place().size;
   const auto steps_taken = [&] { return sends_.posted + sends_.done + receives_.posted + receives_.done; };
   const size_t before = steps_taken();
   while (receives_.may_post(sends_)) {

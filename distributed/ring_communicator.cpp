@@ -36,7 +36,6 @@ class Pacer {
  public:
   using Clock = std::chrono::steady_clock;
 
-  void restart() { last_move_ = Clock::now(), last_wait_ = {}, is_waiting_ = false; }
   void move() {
     const auto now = Clock::now();
     if (is_waiting_) last_wait_ = now - last_move_;
@@ -71,7 +70,8 @@ class RingCommunicator::PendingJob : public Pending {
 };
 
 RingCommunicator::RingCommunicator(std::unique_ptr<Transport> transport)
-    : transport_(std::move(transport)),
+    : Communicator(transport->place()),
+      transport_(std::move(transport)),
       awaited_peer_((rank() + size() - 1) % size()),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
@@ -160,7 +160,7 @@ void RingCommunicator::carry_out(const std::stop_token& stop) {
     lock.unlock();
     const bool is_idle = active_.empty();
     if (is_idle) transport_->progress();
-    if (was_idle && !is_idle) pacer.restart();
+    if (was_idle && !is_idle) pacer = {};
     Clock::duration nap = {};
     if (advance_active()) {
       pacer.move();

@@ -25,12 +25,6 @@ class RingCommunicator : public Communicator {
  public:
   explicit RingCommunicator(std::unique_ptr<Transport> transport);
 
-  int rank() const override { return transport_->place().rank; }
-  int size() const override { return transport_->place().size; }
-  int local_rank() const override { return transport_->place().local_rank; }
-  int local_size() const override { return transport_->place().local_size; }
-  std::string describe(int rank) const override { return transport_->name(rank); }
-
   // After the first PeerLost every one of these throws PeerLost.
   std::unique_ptr<Pending> start_sum(torch::Tensor flat) override;
   void broadcast(torch::Tensor flat, int root) override;

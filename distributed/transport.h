@@ -3,7 +3,8 @@
 #include <cstddef>
 #include <memory>
 #include <string>
-#include <vector>
+
+#include "distributed/communicator.h"
 
 namespace reprise {
 
@@ -12,12 +13,6 @@ class Transfer {
  public:
   virtual ~Transfer() = default;
   virtual bool is_complete() = 0;  // never blocks; throws PeerLost when the peer is gone
-};
-
-// Where a rank stands in its group, and what messages call each rank: "rank 3 on node7".
-struct Place {
-  int rank = 0, size = 1, local_rank = 0, local_size = 1;
-  std::vector<std::string> names;
 };
 
 // Moves bytes between the ranks of one group without ever blocking: what a backend has to bring; everything above it is

@@ -74,16 +74,12 @@ TEST(GradientReducer, EveryCapAndOverlapGivesTheSameBits) {
 // Notes which elements were handed over; moves nothing.
 class RecordingCommunicator : public Communicator {
  public:
-  explicit RecordingCommunicator(torch::Tensor flat) : flat_(std::move(flat)) {}
+  explicit RecordingCommunicator(torch::Tensor flat)
+      : Communicator({.size = 2, .local_size = 2}), flat_(std::move(flat)) {}
   std::vector<std::pair<int64_t, int64_t>> started;
   std::vector<WireInterval> intervals;  // what the pendings report, in order
   size_t waited = 0;
 
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  int local_rank() const override { return 0; }
-  int local_size() const override { return 2; }
-  std::string describe(int) const override { return "rank 0 on here"; }
   std::unique_ptr<Pending> start_sum(torch::Tensor part) override {
     const int64_t begin = part.storage_offset() - flat_.storage_offset();
     started.emplace_back(begin, begin + part.numel());
