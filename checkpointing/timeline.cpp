@@ -1,6 +1,9 @@
 #include "checkpointing/timeline.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <map>
 
 namespace reprise {
 namespace {
@@ -8,81 +11,79 @@ namespace {
 // Long double, so that plans that take equally long are predicted equal whatever the order of their sums.
 using Seconds = long double;
 
-// What a plan makes of the stages: how long each is busy in the backward (the replay at a segment's last stage).
-std::vector<Seconds> backward_of(const CostTable& costs, const Plan& plan) {
-  std::vector<Seconds> busy;
-  for (const Segment& segment : plan.segments) {
-    Seconds replay = 0;
-    for (int s = segment.first; s <= segment.last; ++s) {
-      const Seconds extra = costs[s].at(plan.save[static_cast<size_t>(s)]).extra_seconds;
-      busy.push_back(costs[s].backward_seconds + extra);
-      if (segment.recompute) replay += costs[s].forward_seconds;
+// One stage at work, and the bytes alive meanwhile.
+struct Moment {
+  TimelineKind kind;
+  int stage;
+  Seconds seconds;
+  int64_t bytes;
+};
+
+// A micro-batch in order: every forward; then, last segment first, what it replays and its stages' backward.
+std::vector<Moment> moments_of(const CostTable& costs, const Plan& plan) {
+  std::vector<Moment> moments, then;  // `then` from its end to its beginning
+  int64_t held = costs.base_bytes;    // by the segments before
+  for (const auto& [first, last, recompute] : plan.segments) {
+    const int64_t boundary = costs[first].boundary_bytes;
+    const int64_t waiting = last + 1 < costs.size() ? costs[last + 1].boundary_bytes : 0;  // gradient at its end
+    int64_t kept = 0;
+    std::vector<Moment> replay;
+    for (int s = first; s <= last; ++s) {
+      const StageCost& stage = costs[s];
+      const SaveCost& save = stage.at(plan.save[static_cast<size_t>(s)]);
+      kept += save.kept_bytes;
+      const int64_t forgetting = boundary + (s > first ? stage.boundary_bytes : 0);
+      moments.push_back({TimelineKind::forward, s, stage.forward_seconds,
+                         held + (recompute ? forgetting : kept) + save.forward_workspace_bytes});
+      replay.push_back(
+          {TimelineKind::replay, s, stage.forward_seconds, held + kept + waiting + save.forward_workspace_bytes});
+      then.push_back({TimelineKind::backward, s, static_cast<Seconds>(stage.backward_seconds) + save.extra_seconds,
+                      held + kept + save.backward_workspace_bytes});
     }
-    busy.back() += replay;
+    if (recompute) then.insert(then.end(), replay.rbegin(), replay.rend());
+    held += recompute ? boundary : kept;
   }
-  return busy;
-}
-
-// Bytes at each moment of one segment, `held` by the segments before it, `waiting` in the gradient at its end.
-struct SegmentMoments {
-  std::vector<int64_t> forward, replay, backward;  // by stage of the segment
-  int64_t held_after = 0;                          // by this segment and those before, once its forward is done
-};
-
-SegmentMoments moments_of(const CostTable& costs, const Plan& plan, const Segment& segment, int64_t held) {
-  SegmentMoments moments;
-  const bool recompute = segment.recompute;
-  const int64_t boundary = costs[segment.first].boundary_bytes;
-  const int64_t waiting = segment.last + 1 < costs.size() ? costs[segment.last + 1].boundary_bytes : 0;
-  int64_t kept = 0;
-  for (int s = segment.first; s <= segment.last; ++s) {
-    const SaveCost& save = costs[s].at(plan.save[static_cast<size_t>(s)]);
-    kept += save.kept_bytes;
-    const int64_t own = s > segment.first ? costs[s].boundary_bytes : 0;
-    moments.forward.push_back(held + (recompute ? boundary + own : kept) + save.forward_workspace_bytes);
-    if (recompute) moments.replay.push_back(held + kept + waiting + save.forward_workspace_bytes);
-    moments.backward.push_back(held + kept + save.backward_workspace_bytes);
-  }
-  moments.held_after = held + (recompute ? boundary : kept);
+  moments.insert(moments.end(), then.rbegin(), then.rend());
   return moments;
 }
 
-std::vector<SegmentMoments> moments_of(const CostTable& costs, const Plan& plan) {
-  std::vector<SegmentMoments> moments;
-  int64_t held = costs.base_bytes;
+// The stage from whose gradients on the wire is busy until the step ends; stages below it compute for free.
+int critical_stage(const CostTable& costs, const Timeline& timeline) {
+  int critical = 0;
+  double busy_from = -1;  // start of the bucket behind
+  for (auto event = timeline.events.rbegin(); event != timeline.events.rend(); ++event) {
+    if (event->kind != TimelineKind::wire || (busy_from >= 0 && event->end_seconds < busy_from)) break;
+    critical = costs.buckets[static_cast<size_t>(event->index)].lowest;
+    busy_from = event->start_seconds;
+  }
+  return critical;
+}
+
+std::string wire_bound(const CostTable& costs, const Plan& plan, int critical) {
+  struct Layer {
+    bool recomputes = false, is_free = true;
+  };
+  std::map<int, Layer> layers;
   for (const Segment& segment : plan.segments) {
-    moments.push_back(moments_of(costs, plan, segment, held));
-    held = moments.back().held_after;
+    for (int s = segment.first; s <= segment.last; ++s) {
+      if (costs[s].layer < 0) continue;
+      Layer& layer = layers[costs[s].layer];
+      layer.recomputes |= segment.recompute || plan.save[static_cast<size_t>(s)] != SaveLevel::all;
+      layer.is_free &= s < critical;
+    }
   }
-  return moments;
-}
-
-// The compute lane and the memory curve of a timeline under construction.
-struct Lanes {
-  Timeline timeline;
-  Seconds now = 0;
-
-  void run(TimelineKind kind, int stage, int64_t micro_batch, Seconds seconds, int64_t bytes) {
-    const Seconds end = now + seconds;
-    timeline.events.push_back({kind, stage, micro_batch, static_cast<double>(now), static_cast<double>(end)});
-    timeline.memory.push_back({static_cast<double>(now), bytes});
-    now = end;
+  size_t free = 0, used = 0, last_used = 0;  // free layers are the first ones
+  for (const auto& [number, layer] : layers) {
+    if (!layer.is_free) break;
+    ++free;
+    if (layer.recomputes) ++used, last_used = free;
   }
-};
-
-// Bucket b, launched once the backward of its lowest stage is done, waits for the bucket before it. Returns the end of
-// the last.
-Seconds run_wire(const CostTable& costs, const std::vector<Seconds>& done, Lanes& lanes) {
-  Seconds free = 0;
-  if (!costs.wire) return free;
-  for (size_t b = 0; b < costs.buckets.size(); ++b) {
-    const BucketCost& bucket = costs.buckets[b];
-    const Seconds start = std::max(free, done[static_cast<size_t>(bucket.lowest)]);
-    free = start + costs.wire->latency_seconds + static_cast<Seconds>(bucket.bytes) / costs.wire->bytes_per_second;
-    lanes.timeline.events.push_back({TimelineKind::wire, static_cast<int>(b), costs.micro_batches - 1,
-                                     static_cast<double>(start), static_cast<double>(free)});
-  }
-  return free;
+  const std::string regime = "the wire is the bottleneck: ";
+  if (free == 0) return regime + "no whole layer is hidden behind it";
+  const auto first = [&](size_t count) { return fmt::format("the first {} of {} layers", count, layers.size()); };
+  if (used == 0) return regime + first(free) + " could recompute for free";
+  if (used == last_used) return regime + first(used) + " recompute for free";
+  return fmt::format("{}{} of {} recompute for free", regime, used, first(free));
 }
 
 }  // namespace
@@ -90,61 +91,82 @@ Seconds run_wire(const CostTable& costs, const std::vector<Seconds>& done, Lanes
 Prediction predict(const CostTable& costs, const Plan& plan) {
   check_plan(plan, shapes_of(costs));
   const std::vector<double> wire = wire_seconds_up_to(costs);
-  const std::vector<Seconds> busy = backward_of(costs, plan);
-  Seconds forward = 0, backward = 0, finish = 0;
-  for (int s = 0; s < costs.size(); ++s) {
-    const auto j = static_cast<size_t>(s);
-    forward += costs[s].forward_seconds;
-    backward += busy[j];
-    finish = std::max(finish, static_cast<Seconds>(wire[j])) + busy[j];
-  }
-  const auto n = static_cast<Seconds>(costs.micro_batches);
+  const std::vector<Moment> moments = moments_of(costs, plan);
   Prediction prediction;
-  prediction.step_seconds = static_cast<double>(n * forward + (n - 1) * backward + finish + costs.optimizer_seconds);
-  prediction.exposed_seconds = static_cast<double>(finish - backward);
-  for (const SegmentMoments& moments : moments_of(costs, plan)) {
-    for (const auto* bytes : {&moments.forward, &moments.replay, &moments.backward}) {
-      for (const int64_t moment : *bytes) prediction.peak_bytes = std::max(prediction.peak_bytes, moment);
+  Seconds forward = 0, backward = 0, finish = 0;
+  for (auto moment = moments.rbegin(); moment != moments.rend(); ++moment) {  // the backward from stage 0 on
+    prediction.peak_bytes = std::max(prediction.peak_bytes, moment->bytes);
+    if (moment->kind == TimelineKind::backward) {
+      finish = std::max(finish, static_cast<Seconds>(wire[static_cast<size_t>(moment->stage)]));
+    }
+    if (moment->kind == TimelineKind::forward) {
+      forward += moment->seconds;
+    } else {
+      backward += moment->seconds;
+      finish += moment->seconds;
     }
   }
+  const auto n = static_cast<Seconds>(costs.micro_batches);
+  prediction.step_seconds = static_cast<double>(n * forward + (n - 1) * backward + finish + costs.optimizer_seconds);
+  prediction.exposed_seconds = static_cast<double>(finish - backward);
   return prediction;
 }
 
 Timeline simulate(const CostTable& costs, const Plan& plan) {
-  Lanes lanes;
-  lanes.timeline.predicted = predict(costs, plan);
-  const std::vector<SegmentMoments> moments = moments_of(costs, plan);
+  Timeline timeline;
+  timeline.predicted = predict(costs, plan);
+  Seconds now = 0;
+  const auto event = [](TimelineKind kind, int index, int64_t micro_batch, Seconds start, Seconds end) {
+    return TimelineEvent{kind, index, micro_batch, static_cast<double>(start), static_cast<double>(end)};
+  };
+  const auto run = [&](const Moment& moment, int64_t micro_batch) {
+    timeline.events.push_back(event(moment.kind, moment.stage, micro_batch, now, now + moment.seconds));
+    timeline.memory.push_back({static_cast<double>(now), moment.bytes});
+    now += moment.seconds;
+  };
+  const int64_t last_micro_batch = costs.micro_batches - 1;
+  const std::vector<Moment> moments = moments_of(costs, plan);
   std::vector<Seconds> done(costs.stages.size());
-  for (int64_t micro = 0; micro < costs.micro_batches; ++micro) {
-    for (size_t i = 0; i < plan.segments.size(); ++i) {
-      const auto [first, last, recompute] = plan.segments[i];
-      for (int s = first; s <= last; ++s) {
-        const auto offset = static_cast<size_t>(s - first);
-        lanes.run(TimelineKind::forward, s, micro, costs[s].forward_seconds, moments[i].forward[offset]);
-      }
-    }
-    for (size_t i = plan.segments.size(); i-- > 0;) {
-      const auto [first, last, recompute] = plan.segments[i];
-      for (int s = first; recompute && s <= last; ++s) {
-        const auto offset = static_cast<size_t>(s - first);
-        lanes.run(TimelineKind::replay, s, micro, costs[s].forward_seconds, moments[i].replay[offset]);
-      }
-      for (int s = last; s >= first; --s) {
-        const auto offset = static_cast<size_t>(s - first);
-        const Seconds extra = costs[s].at(plan.save[static_cast<size_t>(s)]).extra_seconds;
-        lanes.run(TimelineKind::backward, s, micro, costs[s].backward_seconds + extra, moments[i].backward[offset]);
-        done[static_cast<size_t>(s)] = lanes.now;
-      }
+  for (int64_t micro_batch = 0; micro_batch <= last_micro_batch; ++micro_batch) {
+    for (const Moment& moment : moments) {
+      run(moment, micro_batch);
+      done[static_cast<size_t>(moment.stage)] = now;
     }
   }
-  Lanes wire;
-  const Seconds reduced = run_wire(costs, done, wire);
-  if (reduced > lanes.now) lanes.timeline.memory.push_back({static_cast<double>(lanes.now), costs.base_bytes});
-  lanes.now = std::max(lanes.now, reduced);
-  lanes.run(TimelineKind::optimizer, -1, costs.micro_batches - 1, costs.optimizer_seconds, costs.base_bytes);
-  auto& events = lanes.timeline.events;
-  events.insert(events.end(), wire.timeline.events.begin(), wire.timeline.events.end());
-  return lanes.timeline;
+  // Bucket b, launched once the backward of its lowest stage is done, waits for the bucket before it.
+  std::vector<TimelineEvent> wire;
+  Seconds free = 0;
+  for (size_t b = 0; costs.wire && b < costs.buckets.size(); ++b) {
+    const BucketCost& bucket = costs.buckets[b];
+    const Seconds start = std::max(free, done[static_cast<size_t>(bucket.lowest)]);
+    free = start + costs.wire->latency_seconds + static_cast<Seconds>(bucket.bytes) / costs.wire->bytes_per_second;
+    wire.push_back(event(TimelineKind::wire, static_cast<int>(b), last_micro_batch, start, free));
+  }
+  if (free > now) timeline.memory.push_back({static_cast<double>(now), costs.base_bytes});
+  now = std::max(now, free);
+  run({TimelineKind::optimizer, -1, costs.optimizer_seconds, costs.base_bytes}, last_micro_batch);
+  timeline.events.insert(timeline.events.end(), wire.begin(), wire.end());
+  return timeline;
+}
+
+std::string regime_of(const CostTable& costs, const Plan& plan) {
+  CostTable last_micro_batch = costs;  // the one that reduces
+  last_micro_batch.micro_batches = 1;
+  const Timeline timeline = simulate(last_micro_batch, plan);
+  const int critical = critical_stage(costs, timeline);
+  const bool mostly_waits = 2 * timeline.predicted.exposed_seconds > timeline.predicted.step_seconds;
+  if (critical > 0 || mostly_waits) return wire_bound(costs, plan, critical);
+
+  double recomputing = 0;
+  for (const TimelineEvent& event : timeline.events) {
+    if (event.kind == TimelineKind::replay) recomputing += event.end_seconds - event.start_seconds;
+    if (event.kind == TimelineKind::backward) {
+      recomputing += costs[event.index].at(plan.save[static_cast<size_t>(event.index)]).extra_seconds;
+    }
+  }
+  const double step = predict(costs, plan).step_seconds;
+  const double percent = step > 0 ? 100 * recomputing * static_cast<double>(costs.micro_batches) / step : 0;
+  return fmt::format("compute is the bottleneck: recomputing takes {:.1f} % of the step", percent);
 }
 
 }  // namespace reprise

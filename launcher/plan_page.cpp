@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpointing/policies.h"
-#include "checkpointing/regime.h"
+#include "checkpointing/timeline.h"
 #include "monitoring/format.h"
 
 namespace reprise {

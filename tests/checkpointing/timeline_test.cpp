@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "checkpointing/planner.h"
-#include "checkpointing/regime.h"
 #include "tests/checkpointing/played_step.h"
 #include "tests/checkpointing/random_costs.h"
 
