@@ -15,8 +15,8 @@ namespace {
 std::atomic<uint64_t> live_bytes{0};
 std::atomic<uint64_t> highest_bytes{0};
 
-constexpr size_t kHeader =
-    64;  // in front of each block, holds its size; as long as LibTorch's alignment, so as to keep it
+// In front of each block, holds its size; as long as LibTorch's alignment, so as to keep it.
+constexpr size_t kHeader = 64;
 static_assert(kHeader >= c10::gAlignment && kHeader % c10::gAlignment == 0);
 
 void count_allocation(uint64_t bytes) {
@@ -29,7 +29,7 @@ void count_allocation(uint64_t bytes) {
 void release(void* data) {
   if (data == nullptr) return;
   char* block = static_cast<char*>(data) - kHeader;
-  uint64_t bytes = 0;
+  size_t bytes = 0;
   std::memcpy(&bytes, block, sizeof bytes);
   live_bytes.fetch_sub(bytes, std::memory_order_relaxed);
   c10::free_cpu(block);
@@ -41,9 +41,8 @@ class CountingAllocator final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &release, c10::Device(c10::kCPU)};
     char* block = static_cast<char*>(c10::alloc_cpu(bytes + kHeader));
-    const uint64_t size = bytes;
-    std::memcpy(block, &size, sizeof size);
-    count_allocation(size);
+    std::memcpy(block, &bytes, sizeof bytes);
+    count_allocation(bytes);
     return {block + kHeader, block + kHeader, &release, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }

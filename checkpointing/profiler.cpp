@@ -1,14 +1,15 @@
 #include "checkpointing/profiler.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
 #include <numeric>
 #include <stdexcept>
 
-#include "checkpointing/live_stage.h"
 #include "checkpointing/memory_meter.h"
+#include "checkpointing/segment_executor.h"
 #include "checkpointing/step_record.h"
 #include "model/batch.h"
 
@@ -16,8 +17,8 @@ namespace reprise {
 namespace {
 
 constexpr int kLeastRounds = 3, kMostRounds = 40;
-constexpr int kInstances =
-    2;  // of a kind in the window: with one alone, weights would sit in caches as they never do in a step
+// Of a kind in the window: with one alone, weights would sit in caches as they never do in a step.
+constexpr int kInstances = 2;
 
 int64_t live_bytes() { return static_cast<int64_t>(MemoryMeter::current_bytes()); }
 int64_t peak_bytes() { return static_cast<int64_t>(MemoryMeter::peak_bytes()); }
@@ -36,9 +37,7 @@ std::string kind_of(const StageChain& model, int stage) {
   for (int i = 0; i < model.parameters().size(); ++i) {
     const Parameter& parameter = model.parameters()[i];
     if (std::count(parameter.stages.begin(), parameter.stages.end(), stage) == 0) continue;
-    kind += " (";
-    for (const int64_t extent : parameter.shape) kind += std::to_string(extent) + ",";
-    kind += ")";
+    kind += fmt::format(" ({})", fmt::join(parameter.shape, ","));
   }
   return kind;
 }
@@ -54,64 +53,66 @@ Batch random_batch(const StageChain& model, const ProfileSetting& setting) {
   return batch;
 }
 
-// Times of one kind of stage, one sample an instance and round.
-struct KindTimes {
-  std::vector<double> forward_seconds;
-  std::array<std::vector<double>, kSaveLevels.size()> backward_seconds;  // by level, in the same order of samples
-};
-
 class Profiler {
  public:
   Profiler(StageChain& model, const ProfileSetting& setting) : model_(model), batch_(random_batch(model, setting)) {
-    std::map<std::string, int> instances;
     for (int s = 0; s < model.size(); ++s) {
-      kinds_.push_back(kind_of(model, s));
-      if (instances[kinds_.back()]++ < kInstances) window_.push_back(s);
+      Kind& kind = kinds_[kind_of(model, s)];
+      kind_at_.push_back(&kind);
+      if (kind.instances++ < kInstances) window_.push_back(s);
     }
   }
 
   CostTable run(double seconds) {
     time_round(SaveLevel::all);  // warms up: what is made once must not be counted
-    times_.clear();
+    for (auto& [name, kind] : kinds_) kind.times = {};
     CostTable costs;
-    std::map<std::string, StageCost> cost_of_kind = measure_bytes(costs.base_bytes);
-    measure_seconds(seconds, cost_of_kind);
+    costs.base_bytes = measure_bytes();
+    measure_seconds(seconds);
     for (int s = 0; s < model_.size(); ++s) {
-      StageCost cost = cost_of_kind.at(kinds_[static_cast<size_t>(s)]);
+      StageCost& cost = costs.stages.emplace_back(kind_at(s).cost);
       cost.name = model_[s].name;
       cost.layer = model_[s].layer;
       cost.recomputable = model_[s].recomputable;
-      costs.stages.push_back(std::move(cost));
     }
     return costs;
   }
 
  private:
+  // One sample an instance and round.
+  struct Times {
+    std::vector<double> forward_seconds;
+    std::array<std::vector<double>, kSaveLevels.size()> backward_seconds;  // by level, in the same order of samples
+  };
+  struct Kind {
+    int instances = 0;
+    StageCost cost;
+    Times times;
+  };
+
+  Kind& kind_at(int stage) { return *kind_at_[static_cast<size_t>(stage)]; }
+
   StageContext context_of(int stage, SaveLevel level) const {
-    StageContext context;
-    context.stage = stage;
-    context.training = true;
-    context.save = level;
-    if (stage == model_.size() - 1) context.targets = batch_.targets;
-    context.loss_scale = 1.0 / static_cast<double>(batch_.targets.numel());
-    return context;
+    return {.stage = stage,
+            .training = true,
+            .save = level,
+            .targets = stage == model_.size() - 1 ? batch_.targets : torch::Tensor(),
+            .loss_scale = 1.0 / static_cast<double>(batch_.targets.numel())};
   }
 
-  std::map<std::string, StageCost> measure_bytes(int64_t& loss_bytes) {
-    std::map<std::string, StageCost> costs;
+  // Returns those of the loss.
+  int64_t measure_bytes() {
     torch::Tensor hidden = batch_.tokens;  // (B, T), then (B, T, C)
     for (const int s : window_) {
-      const auto [entry, is_new] = costs.try_emplace(kinds_[static_cast<size_t>(s)]);
-      StageCost& cost = entry->second;
-      if (is_new) {
+      StageCost& cost = kind_at(s).cost;
+      if (cost.boundary_bytes == 0) {  // the first of its kind
         cost.boundary_bytes = static_cast<int64_t>(hidden.nbytes());
         for (const SaveLevel level : kSaveLevels) cost.saves[static_cast<size_t>(level)] = bytes_of(s, hidden, level);
       }
       LiveStage live;
       hidden = live.forward(model_[s], hidden, context_of(s, SaveLevel::input));
     }
-    loss_bytes = static_cast<int64_t>(hidden.nbytes());
-    return costs;
+    return static_cast<int64_t>(hidden.nbytes());
   }
 
   SaveCost bytes_of(int stage, const torch::Tensor& input, SaveLevel level) {
@@ -151,14 +152,14 @@ class Profiler {
     return peak_bytes() - before;
   }
 
-  void measure_seconds(double seconds, std::map<std::string, StageCost>& costs) {
+  void measure_seconds(double seconds) {
     const double started = now_seconds();
     for (int round = 0; round < kMostRounds; ++round) {
       if (round >= kLeastRounds && now_seconds() - started > seconds) break;
       for (const SaveLevel level : kSaveLevels) time_round(level);
     }
-    for (auto& [kind, cost] : costs) {
-      const KindTimes& times = times_.at(kind);
+    for (auto& [name, kind] : kinds_) {
+      auto& [instances, cost, times] = kind;
       const std::vector<double>& reference = times.backward_seconds.front();
       cost.forward_seconds = middle_mean(times.forward_seconds);
       cost.backward_seconds = middle_mean(reference);
@@ -179,22 +180,22 @@ class Profiler {
       const int s = window_[i];
       const double started = now_seconds();
       hidden = live[i].forward(model_[s], hidden, context_of(s, level));
-      times_[kinds_[static_cast<size_t>(s)]].forward_seconds.push_back(now_seconds() - started);
+      kind_at(s).times.forward_seconds.push_back(now_seconds() - started);
     }
     torch::Tensor gradient = torch::ones_like(hidden);
     for (size_t i = window_.size(); i-- > 0;) {
-      KindTimes& times = times_[kinds_[static_cast<size_t>(window_[i])]];
+      auto& samples = kind_at(window_[i]).times.backward_seconds[static_cast<size_t>(level)];
       const double started = now_seconds();
       gradient = live[i].backward(std::move(gradient));
-      times.backward_seconds[static_cast<size_t>(level)].push_back(now_seconds() - started);
+      samples.push_back(now_seconds() - started);
     }
   }
 
   StageChain& model_;
   const Batch batch_;
-  std::vector<std::string> kinds_;  // by stage
-  std::vector<int> window_;         // the stages that are run
-  std::map<std::string, KindTimes> times_;
+  std::map<std::string, Kind> kinds_;
+  std::vector<Kind*> kind_at_;  // by stage
+  std::vector<int> window_;     // the stages that are run
 };
 
 }  // namespace

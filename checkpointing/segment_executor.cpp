@@ -1,25 +1,41 @@
 #include "checkpointing/segment_executor.h"
 
+#include <c10/util/ScopeExit.h>
+#include <torch/autograd.h>
+#include <torch/csrc/autograd/engine.h>
+
+#include <stdexcept>
 #include <utility>
 
 namespace reprise {
 namespace {
 
 // One event of the record, closed on every way out.
-class Recorded {
- public:
-  Recorded(StepRecord& record, EventKind kind, int stage, int micro_batch) : record_(record) {
-    record_.begin(kind, stage, micro_batch);
-  }
-  ~Recorded() { record_.end(); }
-  Recorded(const Recorded&) = delete;
-  Recorded& operator=(const Recorded&) = delete;
-
- private:
-  StepRecord& record_;
-};
+auto recorded(StepRecord& record, EventKind kind, int stage, int micro_batch) {
+  record.begin(kind, stage, micro_batch);
+  return c10::make_scope_exit([&record] { record.end(); });
+}
 
 }  // namespace
+
+torch::Tensor LiveStage::forward(Stage& stage, const torch::Tensor& input, const StageContext& context) {
+  const at::AutoGradMode grad_mode(true);
+  input_ = input.detach();
+  if (input_.is_floating_point()) input_.set_requires_grad(true);
+  const torch::Tensor output = stage.forward(input_, context);
+  if (!output.requires_grad()) throw std::logic_error(stage.name + ": its output carries no graph to go back through");
+  end_ = torch::autograd::impl::gradient_edge(output);
+  return output.detach();
+}
+
+torch::Tensor LiveStage::backward(torch::Tensor gradient) {
+  // The engine itself, because torch::autograd::backward starts from the output tensor, and would need it kept alive.
+  torch::autograd::Engine::get_default_engine().execute({std::move(end_)}, {std::move(gradient)}, /*keep_graph=*/false,
+                                                        /*create_graph=*/false, /*accumulate_grad=*/true);
+  end_ = {};
+  const torch::Tensor input = std::move(input_);
+  return input.grad();
+}
 
 SegmentExecutor::SegmentExecutor(StageChain& model, Plan plan, uint64_t seed)
     : model_(model), plan_(std::move(plan)), seed_(seed) {
@@ -54,7 +70,7 @@ torch::Tensor SegmentExecutor::run(const Batch& batch, double loss_scale, const 
     }
     for (int s = segment.last; s >= segment.first; --s) {
       {
-        const Recorded event(record_, EventKind::backward, s, micro_batch_);
+        const auto event = recorded(record_, EventKind::backward, s, micro_batch_);
         gradient = live[static_cast<size_t>(s)].backward(std::move(gradient));
       }
       on_stage_final(s);
@@ -76,25 +92,22 @@ torch::Tensor SegmentExecutor::evaluate(const Batch& batch) {
 }
 
 StageContext SegmentExecutor::context_of(const Batch& batch, int stage, double loss_scale) const {
-  StageContext context;
-  context.seed = seed_;
-  context.step = batch.step;
-  context.first_sequence = batch.first_sequence;
-  context.stage = stage;
-  context.training = true;
-  context.save = plan_.save[static_cast<size_t>(stage)];
-  if (stage == model_.size() - 1) {
-    context.targets = batch.targets;
-    context.loss_scale = loss_scale;
-  }
-  return context;
+  const bool is_head = stage == model_.size() - 1;
+  return {.seed = seed_,
+          .step = batch.step,
+          .first_sequence = batch.first_sequence,
+          .stage = stage,
+          .training = true,
+          .save = plan_.save[static_cast<size_t>(stage)],
+          .targets = is_head ? batch.targets : torch::Tensor(),
+          .loss_scale = is_head ? loss_scale : 1.0};
 }
 
 // Forward with graphs: the only forward of a kept stage, or the replay of a recomputed segment.
 torch::Tensor SegmentExecutor::forward_live(const Segment& segment, EventKind kind, torch::Tensor hidden,
                                             const Batch& batch, double loss_scale, std::vector<LiveStage>& live) {
   for (int s = segment.first; s <= segment.last; ++s) {
-    const Recorded event(record_, kind, s, micro_batch_);
+    const auto event = recorded(record_, kind, s, micro_batch_);
     hidden = live[static_cast<size_t>(s)].forward(model_[s], hidden, context_of(batch, s, loss_scale));
   }
   return hidden;
@@ -104,7 +117,7 @@ torch::Tensor SegmentExecutor::forward_live(const Segment& segment, EventKind ki
 torch::Tensor SegmentExecutor::forward_forgetting(const Segment& segment, torch::Tensor hidden, const Batch& batch) {
   const at::NoGradGuard no_grad;
   for (int s = segment.first; s <= segment.last; ++s) {
-    const Recorded event(record_, EventKind::forward, s, micro_batch_);
+    const auto event = recorded(record_, EventKind::forward, s, micro_batch_);
     hidden = model_[s].forward(std::move(hidden), context_of(batch, s, /*loss_scale=*/1.0));
   }
   return hidden;

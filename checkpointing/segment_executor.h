@@ -1,17 +1,34 @@
 #pragma once
 
+#include <torch/csrc/autograd/edge.h>
 #include <torch/types.h>
 
 #include <functional>
 #include <vector>
 
-#include "checkpointing/live_stage.h"
 #include "checkpointing/plan.h"
 #include "checkpointing/step_record.h"
 #include "model/batch.h"
 #include "model/stage_chain.h"
 
 namespace reprise {
+
+// A stage between its forward and its backward. Holds the detached input and the end of the stage's graph, and not the
+// output: that is the next stage's input and dies with it. Destroying it at any time releases what it holds.
+class LiveStage {
+ public:
+  // Runs the stage with grad mode on and returns its output, detached.
+  // Throws std::logic_error when the output carries no graph, that is, when nothing in the stage is trainable.
+  torch::Tensor forward(Stage& stage, const torch::Tensor& input, const StageContext& context);
+
+  // Adds to the parameters' gradients, releases the graph and the input, and returns the input's gradient; undefined
+  // when the input is tokens. After forward(), once.
+  torch::Tensor backward(torch::Tensor gradient);
+
+ private:
+  torch::Tensor input_;  // (B, T, C), or (B, T) int64 for the first stage
+  torch::autograd::Edge end_;
+};
 
 // Called with s when the backward of stage s has been enqueued; s falls from last to 0, once each.
 using StageFinal = std::function<void(int stage)>;
@@ -26,13 +43,12 @@ using StageFinal = std::function<void(int stage)>;
 // meanwhile. No output is held beside the input of the next stage.
 class SegmentExecutor {
  public:
-  SegmentExecutor(StageChain& model, Plan plan,
-                  uint64_t seed);  // throws std::invalid_argument on a plan that does not fit
+  // Throws std::invalid_argument on a plan that does not fit.
+  SegmentExecutor(StageChain& model, Plan plan, uint64_t seed);
 
   void begin_step(int64_t step);  // once before the step's first run(); resets the record
   // Adds loss_scale × d(loss sum)/d(parameter) to the parameters' gradients and returns the detached, unscaled loss
-  // sum,
-  // () fp32 on the device. Parameters need their gradient views. on_stage_final must be callable; whatever it or a
+  // sum, () fp32 on the device. Parameters need their gradient views. on_stage_final must be callable; whatever it or a
   // stage throws leaves nothing held and the executor ready for another begin_step(), with the gradients in an unknown
   // state.
   torch::Tensor run(const Batch& batch, double loss_scale, const StageFinal& on_stage_final);

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 namespace reprise {
@@ -20,8 +21,8 @@ struct StageEvent {
   uint64_t live_bytes;  // tensors of the process at its end
 };
 
-// What the executor did in the current step: a ring of events, oldest dropped first, and one atomic word that another
-// thread may read at any time. Written by the executor's thread only; the ring is read by that same thread.
+// What the executor did in the current step: events, the oldest dropped first, and one atomic word that another thread
+// may read at any time. Written by the executor's thread only; the events are read by that same thread.
 class StepRecord {
  public:
   explicit StepRecord(size_t capacity = 4096);
@@ -35,8 +36,9 @@ class StepRecord {
   uint64_t word() const { return word_.load(std::memory_order_relaxed); }
 
  private:
-  std::vector<StageEvent> ring_;
-  size_t next_ = 0, used_ = 0;
+  const size_t capacity_;
+  std::deque<StageEvent> events_;
+  StageEvent open_{};  // between begin() and end()
   double sums_[3] = {0, 0, 0};
   int64_t step_ = 0;
   std::atomic<uint64_t> word_{0};
