@@ -13,27 +13,20 @@ constexpr int64_t kUnreached = std::numeric_limits<int64_t>::max();
 double most_seconds(const CostTable& costs) {
   double seconds = 0;
   for (const StageCost& stage : costs.stages) {
-    double extra = 0;
-    for (const SaveCost& save : stage.saves) extra = std::max(extra, save.extra_seconds);
+    const auto& [all, lean, input] = stage.saves;
+    const double extra = std::max({all.extra_seconds, lean.extra_seconds, input.extra_seconds});
     seconds += 2 * stage.forward_seconds + stage.backward_seconds + extra;
   }
   return seconds * static_cast<double>(costs.micro_batches) + wire_seconds_up_to(costs).back();
 }
 
 bool at_least_as_good(const SegmentChoice& a, const SegmentChoice& b) {
-  return a.last == b.last && a.held_bytes <= b.held_bytes && a.need_bytes <= b.need_bytes && a.busy <= b.busy &&
-         a.finish <= b.finish;
-}
-
-bool is_whole_layer(const CostTable& costs, int first, int last) {
-  const int layer = costs[first].layer;
-  return layer >= 0 && costs[last].layer == layer && (first == 0 || costs[first - 1].layer != layer) &&
-         (last + 1 == costs.size() || costs[last + 1].layer != layer);
+  return a.held_bytes <= b.held_bytes && a.need_bytes <= b.need_bytes && a.busy <= b.busy && a.finish <= b.finish;
 }
 
 }  // namespace
 
-PlanSpace::PlanSpace(const CostTable& costs, Choices choices)
+PlanSpace::PlanSpace(const CostTable& costs, const IsAllowed& is_allowed)
     : micro_batches_(costs.micro_batches), starting_(costs.stages.size()) {
   // A power of ten, so that times with few decimals stay exact.
   if (const double most = most_seconds(costs); most > 0)
@@ -43,38 +36,32 @@ PlanSpace::PlanSpace(const CostTable& costs, Choices choices)
   for (const double seconds : wire_seconds_up_to(costs)) wire.push_back(ticks(seconds));
 
   for (int s = 0; s < costs.size(); ++s) {
-    for (const SaveLevel level : kSaveLevels) {
-      if (choices == Choices::whole_layers && level != SaveLevel::all) continue;
-      const SaveCost& save = costs[s].at(level);
-      const int64_t busy = ticks(costs[s].backward_seconds) + ticks(save.extra_seconds);
-      const int64_t workspace = std::max(save.forward_workspace_bytes, save.backward_workspace_bytes);
-      add({s, s, false, level, save.kept_bytes, save.kept_bytes + workspace, busy,
-           busy + wire[static_cast<size_t>(s)]});
+    for (const SegmentChoice& choice : choices_from(costs, wire, s)) {
+      if (!is_allowed || is_allowed(choice)) add(choice);
     }
-    add_recomputed(costs, wire, s, choices);
   }
   find_extremes();
 }
 
 int64_t PlanSpace::ticks(double seconds) const { return std::llround(seconds * ticks_per_second_); }
 
-// Choices come by first stage, then by last.
-void PlanSpace::add(const SegmentChoice& choice) {
-  auto& list = starting_[static_cast<size_t>(choice.first)];
-  auto same_stages = list.end();
-  while (same_stages != list.begin() && std::prev(same_stages)->last == choice.last) --same_stages;
-  if (std::any_of(same_stages, list.end(), [&](const auto& other) { return at_least_as_good(other, choice); })) return;
-  list.erase(
-      std::remove_if(same_stages, list.end(), [&](const auto& other) { return at_least_as_good(choice, other); }),
-      list.end());
-  list.push_back(choice);
-}
-
-// Segments first … last for each last, growing the sums and maxima of each level stage by stage.
-void PlanSpace::add_recomputed(const CostTable& costs, const std::vector<int64_t>& wire, int first, Choices choices) {
+// By last stage. Segments of several stages grow the sums and maxima of each level stage by stage.
+std::vector<SegmentChoice> PlanSpace::choices_from(const CostTable& costs, const std::vector<int64_t>& wire,
+                                                   int first) const {
+  std::vector<SegmentChoice> choices;
+  const auto busy_ticks = [&](int s, const SaveCost& save) {
+    return ticks(costs[s].backward_seconds) + ticks(save.extra_seconds);
+  };
+  for (const SaveLevel level : kSaveLevels) {
+    const SaveCost& save = costs[first].at(level);
+    const int64_t busy = busy_ticks(first, save);
+    const int64_t workspace = std::max(save.forward_workspace_bytes, save.backward_workspace_bytes);
+    choices.push_back({first, first, false, level, save.kept_bytes, save.kept_bytes + workspace, busy,
+                       busy + wire[static_cast<size_t>(first)]});
+  }
   struct Run {
     int64_t kept = 0, forward_ticks = 0, busy = 0, finish = 0;
-    int64_t forward_need = 0, replay_need = 0, backward_need = 0;
+    int64_t need = 0, replay_need = 0;
   };
   std::array<Run, kSaveLevels.size()> runs;
   const int64_t boundary = costs[first].boundary_bytes;
@@ -84,19 +71,30 @@ void PlanSpace::add_recomputed(const CostTable& costs, const std::vector<int64_t
     for (const SaveLevel level : kSaveLevels) {
       const SaveCost& save = costs[s].at(level);
       Run& run = runs[static_cast<size_t>(level)];
-      const int64_t busy = ticks(costs[s].backward_seconds) + ticks(save.extra_seconds);
+      const int64_t busy = busy_ticks(s, save);
       run.kept += save.kept_bytes;
       run.forward_ticks += ticks(costs[s].forward_seconds);
       run.busy += busy;
       run.finish = std::max(run.finish, wire[static_cast<size_t>(s)]) + busy;
-      run.forward_need = std::max(run.forward_need, boundary + own + save.forward_workspace_bytes);
+      run.need = std::max({run.need, boundary + own + save.forward_workspace_bytes,  // its first forward
+                           run.kept + save.backward_workspace_bytes});
       run.replay_need = std::max(run.replay_need, run.kept + save.forward_workspace_bytes);
-      run.backward_need = std::max(run.backward_need, run.kept + save.backward_workspace_bytes);
-      if (choices == Choices::whole_layers && (level != SaveLevel::all || !is_whole_layer(costs, first, s))) continue;
-      add({first, s, true, level, boundary, std::max({run.forward_need, run.replay_need + waiting, run.backward_need}),
-           run.busy + run.forward_ticks, run.finish + run.forward_ticks});
+      const int64_t need = std::max(run.need, run.replay_need + waiting);
+      choices.push_back(
+          {first, s, true, level, boundary, need, run.busy + run.forward_ticks, run.finish + run.forward_ticks});
     }
   }
+  return choices;
+}
+
+void PlanSpace::add(const SegmentChoice& choice) {
+  auto& list = starting_[static_cast<size_t>(choice.first)];
+  auto same_stages = list.end();
+  while (same_stages != list.begin() && std::prev(same_stages)->last == choice.last) --same_stages;
+  if (std::any_of(same_stages, list.end(), [&](const auto& other) { return at_least_as_good(other, choice); })) return;
+  const auto is_beaten = [&](const auto& other) { return at_least_as_good(choice, other); };
+  list.erase(std::remove_if(same_stages, list.end(), is_beaten), list.end());
+  list.push_back(choice);
 }
 
 void PlanSpace::find_extremes() {
@@ -111,17 +109,15 @@ void PlanSpace::find_extremes() {
       most_finish_[end] = std::max(most_finish_[end], std::max(most_finish_[p] + choice.busy, choice.finish));
     }
   }
-  std::vector<int64_t> least_need(count + 1, kUnreached), most_need(count + 1, 0);  // of the stages ≥ p
+  std::vector<int64_t> least_need(count + 1, kUnreached);  // of the stages ≥ p
   least_need[count] = 0;
   for (size_t p = count; p-- > 0;) {
     for (const SegmentChoice& choice : starting_[p]) {
-      const auto end = static_cast<size_t>(choice.last) + 1;
-      least_need[p] = std::min(least_need[p], std::max(choice.need_bytes, choice.held_bytes + least_need[end]));
-      most_need[p] = std::max(most_need[p], std::max(choice.need_bytes, choice.held_bytes + most_need[end]));
+      const int64_t behind = least_need[static_cast<size_t>(choice.last) + 1];
+      least_need[p] = std::min(least_need[p], std::max(choice.need_bytes, choice.held_bytes + behind));
     }
   }
   smallest_peak_ = least_need[0];
-  largest_peak_ = most_need[0];
 }
 
 }  // namespace reprise

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "checkpointing/cost_table.h"
@@ -17,19 +18,15 @@ struct SegmentChoice {
   int64_t held_bytes = 0;  // from the end of its forward to its backward
   int64_t need_bytes = 0;  // the most it has alive at any moment, what is held before it not counted
   int64_t busy = 0;        // C: ticks of its backward, replay included
-  int64_t finish = 0;  // D: ticks until its gradients and those below are through the wire, if nothing came before it
+  int64_t finish = 0;      // D: ticks until its gradients and those below are through the wire, if nothing came before
 };
 
-enum class Choices {
-  all,          // every kept stage and every run of recomputable stages, at every save level
-  whole_layers  // a layer kept or recomputed as one, all at level `all`: the 0-1 choice
-};
-
-// The segments that plans of a chain are made of, without those that another choice for the same stages beats in
-// everything.
+// The segments that plans of a chain are made of: every kept stage and every run of recomputable stages, at every save
+// level, as far as they are allowed, without those that another choice for the same stages beats in everything.
 class PlanSpace {
  public:
-  explicit PlanSpace(const CostTable& costs, Choices choices = Choices::all);
+  using IsAllowed = std::function<bool(const SegmentChoice&)>;
+  explicit PlanSpace(const CostTable& costs, const IsAllowed& is_allowed = nullptr);  // not given: all are
 
   int stages() const { return static_cast<int>(starting_.size()); }
   int64_t micro_batches() const { return micro_batches_; }
@@ -40,12 +37,11 @@ class PlanSpace {
   int64_t least_finish(int p) const { return least_finish_[static_cast<size_t>(p)]; }
   int64_t most_finish(int p) const { return most_finish_[static_cast<size_t>(p)]; }
   int64_t smallest_peak() const { return smallest_peak_; }  // of any plan, base bytes not counted
-  int64_t largest_peak() const { return largest_peak_; }
   double seconds(double ticks) const { return ticks / ticks_per_second_; }
 
  private:
-  void add(const SegmentChoice& choice);
-  void add_recomputed(const CostTable& costs, const std::vector<int64_t>& wire, int first, Choices choices);
+  std::vector<SegmentChoice> choices_from(const CostTable& costs, const std::vector<int64_t>& wire, int first) const;
+  void add(const SegmentChoice& choice);  // in the order of choices_from
   void find_extremes();
   int64_t ticks(double seconds) const;
 
@@ -53,7 +49,7 @@ class PlanSpace {
   double ticks_per_second_ = 1;
   std::vector<std::vector<SegmentChoice>> starting_;  // by first stage; shorter ones first
   std::vector<int64_t> least_finish_, most_finish_;
-  int64_t smallest_peak_ = 0, largest_peak_ = 0;
+  int64_t smallest_peak_ = 0;
 };
 
 }  // namespace reprise

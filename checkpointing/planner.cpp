@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "checkpointing/plan_space.h"
+#include "checkpointing/policies.h"
 #include "checkpointing/suffix_search.h"
 
 namespace reprise {
@@ -17,6 +18,7 @@ constexpr size_t kMostWidth = size_t{1} << 14;  // with several micro-batches; o
 constexpr size_t kFrontierWidth = size_t{1} << 15;
 constexpr int64_t kFrontierWork = 180'000'000;  // states looked at, some seconds; past it the frontier is sampled
 constexpr int64_t kSampledPoints = 16;
+constexpr int64_t kUnlimitedBytes = int64_t{1} << 62;
 
 struct Found {
   Plan plan;
@@ -91,8 +93,7 @@ PlannedStep fastest_of(const CostTable& costs, const PlanSpace& space, int64_t b
   if (budget_bytes - costs.base_bytes < space.smallest_peak()) {
     throw DoesNotFit(price(costs, space, Rounds(space, space.smallest_peak()).run()));
   }
-  const int64_t budget = std::min(budget_bytes - costs.base_bytes, space.largest_peak());
-  return price(costs, space, Rounds(space, budget).run());
+  return price(costs, space, Rounds(space, budget_bytes - costs.base_bytes).run());
 }
 
 }  // namespace
@@ -109,17 +110,23 @@ PlannedStep fastest_plan(const CostTable& costs, int64_t budget_bytes) {
 PlannedStep knapsack_plan(const CostTable& costs, int64_t budget_bytes) {
   CostTable wireless = costs;
   wireless.wire.reset();
-  return fastest_of(costs, PlanSpace(wireless, Choices::whole_layers), budget_bytes);
+  const auto layer_at = [&](int s) { return s < 0 || s >= costs.size() ? -1 : costs[s].layer; };
+  const auto is_allowed = [&](const SegmentChoice& choice) {
+    const int layer = layer_at(choice.first);
+    const bool is_whole_layer = layer >= 0 && layer_at(choice.last) == layer && layer_at(choice.first - 1) != layer &&
+                                layer_at(choice.last + 1) != layer;
+    return choice.level == SaveLevel::all && (!choice.recompute || is_whole_layer);
+  };
+  return fastest_of(costs, PlanSpace(wireless, is_allowed), budget_bytes);
 }
 
 // From the fastest plan towards the smallest, a window of time at once: one search finds all points in it. The window
-// grows or shrinks by whichever last made the search cheaper by the point.
+// grows until a search has to cut.
 std::vector<FrontierPoint> frontier(const CostTable& costs) {
   const PlanSpace space(costs);
   std::vector<FrontierPoint> points;
-  const Found fastest = Rounds(space, space.largest_peak()).run();
+  const Found fastest = Rounds(space, kUnlimitedBytes).run();
   int64_t budget = 0, done = fastest.ticks, window = (done >> 17) + 1, work = 0;
-  double cost = 0, growth = 2;
   const auto add = [&](const Plan& plan, int64_t need_bytes, bool follows_gap) {
     const Prediction predicted = predict(costs, plan);
     points.push_back({predicted.peak_bytes, predicted.step_seconds, follows_gap});
@@ -139,10 +146,7 @@ std::vector<FrontierPoint> frontier(const CostTable& costs) {
       }
       for (const SuffixState& state : plans) add(search.plan_of(state), state.need_bytes, false);
       done += window;
-      const double new_cost = static_cast<double>(search.work()) / static_cast<double>(plans.size() + 1);
-      growth = plans.empty() ? 2 : new_cost > cost ? 1 / growth : growth;
-      cost = new_cost;
-      window = std::clamp<int64_t>(static_cast<int64_t>(static_cast<double>(window) * growth), 1, space.total_ticks());
+      window = std::min(2 * window, space.total_ticks());
     }
   }
   const int64_t stride = (budget - space.smallest_peak()) / kSampledPoints + 1;
@@ -155,19 +159,17 @@ std::vector<FrontierPoint> frontier(const CostTable& costs) {
 
 Plan greedy_plan(const CostTable& costs, int64_t bytes_to_save) {
   struct Layer {
-    int first, last;
+    int number;
     int64_t saved_bytes;
-    double seconds;
-    bool recomputable;
+    double seconds = 0;
+    bool recomputable = true;
     double bytes_per_second() const { return static_cast<double>(saved_bytes) / seconds; }
   };
   std::vector<Layer> layers;
-  for (int s = 0; s < costs.size(); ++s) {
-    const StageCost& stage = costs[s];
+  for (const StageCost& stage : costs.stages) {
     if (stage.layer < 0) continue;
-    if (s == 0 || costs[s - 1].layer != stage.layer) layers.push_back({s, s, -stage.boundary_bytes, 0, true});
+    if (layers.empty() || layers.back().number != stage.layer) layers.push_back({stage.layer, -stage.boundary_bytes});
     Layer& layer = layers.back();
-    layer.last = s;
     layer.saved_bytes += stage.at(SaveLevel::all).kept_bytes;
     layer.seconds += stage.forward_seconds;
     layer.recomputable &= stage.recomputable;
@@ -175,21 +177,13 @@ Plan greedy_plan(const CostTable& costs, int64_t bytes_to_save) {
   std::erase_if(layers, [](const Layer& layer) { return !layer.recomputable; });
   std::stable_sort(layers.begin(), layers.end(),
                    [](const Layer& a, const Layer& b) { return a.bytes_per_second() > b.bytes_per_second(); });
-  std::vector<int> last_of(costs.stages.size(), -1);  // by first stage of a layer taken
-  int64_t left = bytes_to_save;
+  PolicySetting taken{.policy = "list"};
   for (const Layer& layer : layers) {
-    if (layer.saved_bytes > left) break;
-    left -= layer.saved_bytes;
-    last_of[static_cast<size_t>(layer.first)] = layer.last;
+    if (layer.saved_bytes > bytes_to_save) break;
+    bytes_to_save -= layer.saved_bytes;
+    taken.list.push_back(layer.number);
   }
-  Plan plan;
-  plan.save.assign(costs.stages.size(), SaveLevel::all);
-  for (int s = 0; s < costs.size();) {
-    const int last = last_of[static_cast<size_t>(s)];
-    plan.segments.push_back({s, std::max(s, last), last >= 0});
-    s = std::max(s, last) + 1;
-  }
-  return plan;
+  return plan_of(taken, shapes_of(costs));
 }
 
 }  // namespace reprise

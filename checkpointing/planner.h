@@ -23,9 +23,7 @@ struct PlannedStep {
 class DoesNotFit : public std::runtime_error {
  public:
   explicit DoesNotFit(PlannedStep smallest);
-  const PlannedStep& smallest() const {
-    return smallest_;
-  }  // of the plans with the smallest peak possible, the fastest
+  const PlannedStep& smallest() const { return smallest_; }  // of the plans with the smallest peak, the fastest
 
  private:
   PlannedStep smallest_;

@@ -5,51 +5,17 @@
 namespace reprise {
 namespace {
 
+using Corner = PrefixBound::Corner;
+using Polyline = PrefixBound::Polyline;
+
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr size_t kMostCorners = 48;  // fewer: looser bounds; more: dearer ones
 constexpr size_t kMergeEvery = 256;  // found corners that wait for a merge
 
-}  // namespace
-
-PrefixBound::PrefixBound(const PlanSpace& space, int64_t budget_bytes, bool wire)
-    : polylines_(static_cast<size_t>(space.stages()) + 1) {
-  std::vector<Polyline> found(polylines_.size());
-  polylines_[0] = {{0, 0, 0}};
-  for (size_t p = 0; p + 1 < polylines_.size(); ++p) {
-    merge(polylines_[p], found[p]);
-    simplify(polylines_[p]);
-    for (const SegmentChoice& choice : space.starting(static_cast<int>(p))) {
-      const auto end = static_cast<size_t>(choice.last) + 1;
-      extend(polylines_[p], choice, static_cast<double>(budget_bytes), wire, found[end], polylines_[end]);
-      if (found[end].size() > kMergeEvery) merge(polylines_[end], found[end]);
-    }
-  }
-  merge(polylines_.back(), found.back());
-}
-
-double PrefixBound::ticks(int p, double held_bytes) const {
-  const Polyline& line = polylines_[static_cast<size_t>(p)];
-  const auto next = std::upper_bound(line.begin(), line.end(), held_bytes,
-                                     [](double bytes, const Corner& corner) { return bytes < corner.held; });
-  if (next == line.begin()) return kInfinite;
-  const Corner& corner = *std::prev(next);
-  return corner.ticks + corner.slope * (held_bytes - corner.held);
-}
-
-double PrefixBound::held_bytes(int p, double most_ticks) const {
-  const Polyline& line = polylines_[static_cast<size_t>(p)];
-  const auto within =
-      std::partition_point(line.begin(), line.end(), [&](const Corner& corner) { return corner.ticks > most_ticks; });
-  if (within == line.end()) return kInfinite;
-  if (within == line.begin()) return within->held;
-  const Corner& corner = *std::prev(within);
-  return corner.held + (most_ticks - corner.ticks) / corner.slope;
-}
-
 // The polyline `before`, followed by one more segment: cut where the segment no longer fits the budget and where the
 // wire makes more bytes useless, then shifted. Corners below the line so far are added to `found`.
-void PrefixBound::extend(const Polyline& before, const SegmentChoice& choice, double budget, bool wire, Polyline& found,
-                         const Polyline& so_far) {
+void extend(const Polyline& before, const SegmentChoice& choice, double budget, bool wire, Polyline& found,
+            const Polyline& so_far) {
   const double most_held = budget - static_cast<double>(choice.need_bytes);
   const auto busy = static_cast<double>(choice.busy), held = static_cast<double>(choice.held_bytes);
   const double least_ticks = wire ? static_cast<double>(choice.finish - choice.busy) : 0;
@@ -79,7 +45,7 @@ void PrefixBound::extend(const Polyline& before, const SegmentChoice& choice, do
 }
 
 // The lower convex hull of both (a monotone chain); empties `found`.
-void PrefixBound::merge(Polyline& so_far, Polyline& found) {
+void merge(Polyline& so_far, Polyline& found) {
   if (found.empty()) return;
   found.insert(found.end(), so_far.begin(), so_far.end());
   std::sort(found.begin(), found.end(),
@@ -100,7 +66,7 @@ void PrefixBound::merge(Polyline& so_far, Polyline& found) {
 }
 
 // While there are too many corners, drops the edge whose neighbours, drawn on until they meet, fall the least below it.
-void PrefixBound::simplify(Polyline& line) {
+void simplify(Polyline& line) {
   while (line.size() > kMostCorners) {
     double least_loss = kInfinite;
     size_t dropped = 0;
@@ -121,6 +87,33 @@ void PrefixBound::simplify(Polyline& line) {
     line[dropped] = meeting;
     line.erase(line.begin() + static_cast<std::ptrdiff_t>(dropped) + 1);
   }
+}
+
+}  // namespace
+
+PrefixBound::PrefixBound(const PlanSpace& space, int64_t budget_bytes, bool wire)
+    : polylines_(static_cast<size_t>(space.stages()) + 1) {
+  std::vector<Polyline> found(polylines_.size());
+  polylines_[0] = {{0, 0, 0}};
+  for (size_t p = 0; p + 1 < polylines_.size(); ++p) {
+    merge(polylines_[p], found[p]);
+    simplify(polylines_[p]);
+    for (const SegmentChoice& choice : space.starting(static_cast<int>(p))) {
+      const auto end = static_cast<size_t>(choice.last) + 1;
+      extend(polylines_[p], choice, static_cast<double>(budget_bytes), wire, found[end], polylines_[end]);
+      if (found[end].size() > kMergeEvery) merge(polylines_[end], found[end]);
+    }
+  }
+  merge(polylines_.back(), found.back());
+}
+
+double PrefixBound::ticks(int p, double held_bytes) const {
+  const Polyline& line = polylines_[static_cast<size_t>(p)];
+  const auto next = std::upper_bound(line.begin(), line.end(), held_bytes,
+                                     [](double bytes, const Corner& corner) { return bytes < corner.held; });
+  if (next == line.begin()) return kInfinite;
+  const Corner& corner = *std::prev(next);
+  return corner.ticks + corner.slope * (held_bytes - corner.held);
 }
 
 }  // namespace reprise

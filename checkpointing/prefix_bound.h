@@ -14,15 +14,6 @@ namespace reprise {
 // bytes than the budget at any moment). Immutable after construction.
 class PrefixBound {
  public:
-  // With `wire` false, gradients take no time on the wire and "finished" means computed.
-  PrefixBound(const PlanSpace& space, int64_t budget_bytes, bool wire);
-
-  // Ticks; infinite when stages below p cannot hold so little.
-  double ticks(int p, double held_bytes) const;
-  // The fewest bytes that the stages below p may hold if they are to be finished within so many ticks; infinite: never.
-  double held_bytes(int p, double most_ticks) const;
-
- private:
   struct Corner {
     double held = 0, ticks = 0;
     double slope = 0;  // from here to the next corner
@@ -30,11 +21,13 @@ class PrefixBound {
   // Corners with rising bytes and falling ticks; flat behind the last one.
   using Polyline = std::vector<Corner>;
 
-  static void extend(const Polyline& before, const SegmentChoice& choice, double budget, bool wire, Polyline& found,
-                     const Polyline& so_far);
-  static void merge(Polyline& so_far, Polyline& found);
-  static void simplify(Polyline& polyline);
+  // With `wire` false, gradients take no time on the wire and "finished" means computed.
+  PrefixBound(const PlanSpace& space, int64_t budget_bytes, bool wire);
 
+  // Ticks; infinite when stages below p cannot hold so little.
+  double ticks(int p, double held_bytes) const;
+
+ private:
   std::vector<Polyline> polylines_;  // by p
 };
 

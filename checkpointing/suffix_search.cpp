@@ -67,7 +67,7 @@ Plan SuffixSearch::plan_of(SuffixState state) const {
   return plan;
 }
 
-SuffixState SuffixSearch::put_in_front(const SegmentChoice& choice, const Corner& behind) const {
+SuffixState SuffixSearch::put_in_front(const SegmentChoice& choice, const SuffixState& behind) const {
   SuffixState state;
   state.need_bytes = std::max(choice.need_bytes, choice.held_bytes + behind.need_bytes);
   state.busy = choice.busy + behind.busy;
@@ -118,8 +118,7 @@ void SuffixSearch::extend(int p, int32_t choice_index) {
     const size_t end = std::min(behind.states.size(), (c + 1) * kCornerStates);
     work_ += kCornerStates;
     for (size_t i = c * kCornerStates; i < end; ++i) {
-      const SuffixState& next = behind.states[i];
-      SuffixState state = put_in_front(choice, {next.need_bytes, next.busy, next.finish});
+      SuffixState state = put_in_front(choice, behind.states[i]);
       if (is_outside(p, state) || is_beaten(front, state)) continue;
       state.choice = choice_index;
       state.next = static_cast<int32_t>(i);
@@ -160,38 +159,25 @@ void SuffixSearch::merge_found(int p) {
   }
 }
 
-// Cuts a front to the window's width: by the bound on the time, then by the bytes that this time takes.
+// Cuts a front to the window's width: by the bound on the time, then by bytes.
 void SuffixSearch::keep_most_promising(int p, std::vector<SuffixState>& states) {
   if (states.size() <= window_.width) return;
-  struct Rank {
-    double least_objective, least_bytes;
-    size_t index;
-  };
-  std::vector<Rank> ranks;
-  for (const SuffixState& state : states) {
-    const double least = bound(p, state);
-    const double others = finish_bound_.held_bytes(
-        p, least - static_cast<double>(objective(state)) + static_cast<double>(state.finish - state.busy));
-    ranks.push_back({least, static_cast<double>(state.need_bytes) + others, ranks.size()});
-  }
+  std::vector<std::pair<double, size_t>> ranks;  // states come by rising bytes
+  for (const SuffixState& state : states) ranks.emplace_back(bound(p, state), ranks.size());
   const auto middle = ranks.begin() + static_cast<std::ptrdiff_t>(window_.width);
-  std::nth_element(ranks.begin(), middle, ranks.end(), [](const Rank& a, const Rank& b) {
-    return std::tie(a.least_objective, a.least_bytes) < std::tie(b.least_objective, b.least_bytes);
-  });
-  for (auto rank = middle; rank != ranks.end(); ++rank) least_cut_ = std::min(least_cut_, rank->least_objective);
-  ranks.erase(middle, ranks.end());
-  std::sort(ranks.begin(), ranks.end(), [](const Rank& a, const Rank& b) { return a.index < b.index; });
-  std::vector<SuffixState> kept;
-  for (const Rank& rank : ranks) kept.push_back(states[rank.index]);
-  states = std::move(kept);
+  std::nth_element(ranks.begin(), middle, ranks.end());
+  least_cut_ = std::min(least_cut_, middle->first);
+  std::sort(ranks.begin(), middle, [](const auto& a, const auto& b) { return a.second < b.second; });
+  for (size_t i = 0; i < window_.width; ++i) states[i] = states[ranks[i].second];
+  states.resize(window_.width);
   cut_ = true;
 }
 
 void SuffixSearch::add_corners(Front& front) {
   for (size_t i = 0; i < front.states.size(); ++i) {
     const SuffixState& state = front.states[i];
-    if (i % kCornerStates == 0) front.corners.push_back({state.need_bytes, state.busy, state.finish});
-    Corner& corner = front.corners.back();
+    if (i % kCornerStates == 0) front.corners.push_back(state);
+    SuffixState& corner = front.corners.back();
     corner.busy = std::min(corner.busy, state.busy);
     corner.finish = std::min(corner.finish, state.finish);
   }

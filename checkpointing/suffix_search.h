@@ -48,15 +48,12 @@ class SuffixSearch {
   Plan plan_of(SuffixState state) const;
 
  private:
-  struct Corner {  // the best of a few neighbouring states in each respect: rejects them all at once
-    int64_t need_bytes, busy, finish;
-  };
   struct Front {
-    std::vector<SuffixState> states;  // rising need_bytes
-    std::vector<Corner> corners;      // one per kCornerStates
+    std::vector<SuffixState> states;   // rising need_bytes
+    std::vector<SuffixState> corners;  // the best in each respect of kCornerStates neighbours: rejects them all at once
   };
 
-  SuffixState put_in_front(const SegmentChoice& choice, const Corner& behind) const;
+  SuffixState put_in_front(const SegmentChoice& choice, const SuffixState& behind) const;
   double bound(int p, const SuffixState& state) const;
   bool is_outside(int p, const SuffixState& state) const;
   bool is_beaten(const Front& front, const SuffixState& state) const;
@@ -69,10 +66,9 @@ class SuffixSearch {
   PrefixBound finish_bound_;
   std::optional<PrefixBound> busy_bound_;  // for several micro-batches
   SearchWindow window_;
-  std::vector<Front> fronts_;       // by first stage
-  std::vector<SuffixState> found_;  // of the stage at work, not merged yet
-  std::vector<int64_t>
-      least_busy_;  // of the stage at work: of the first i states, those with the least finish possible
+  std::vector<Front> fronts_;        // by first stage
+  std::vector<SuffixState> found_;   // of the stage at work, not merged yet
+  std::vector<int64_t> least_busy_;  // likewise: of its first i states, among those with the least finish possible
   bool cut_ = false;
   int64_t work_ = 0;
   double least_cut_ = 0;
