@@ -1,9 +1,11 @@
 #include "checkpointing/cost_table.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 namespace reprise {
 namespace {
@@ -22,15 +24,11 @@ class Value {
   Value(const Json& json, const std::string& source, const std::string& path)
       : json_(json), source_(source), path_(path) {}
 
-  [[noreturn]] void refuse(const std::string& expected, const std::string& got) const {
-    throw CostTableError(source_ + ": " + (path_.empty() ? "" : path_ + ": ") + "expected " + expected + ", got " +
-                         got);
-  }
-
-  [[noreturn]] void refuse(const std::string& expected) const {
-    std::string got = json_.dump(-1, ' ', false, Json::error_handler_t::replace);
+  [[noreturn]] void refuse(const std::string& expected, std::string got = "") const {
+    if (got.empty()) got = json_.dump(-1, ' ', false, Json::error_handler_t::replace);
     if (got.size() > 40) got = got.substr(0, 40) + "...";
-    refuse(expected, got);
+    throw CostTableError(
+        fmt::format("{}: {}expected {}, got {}", source_, path_.empty() ? "" : path_ + ": ", expected, got));
   }
 
   bool has(const std::string& key) const { return object().contains(key); }
@@ -44,13 +42,11 @@ class Value {
   std::vector<Value> elements(size_t least, size_t most) const {
     if (!json_.is_array()) refuse("a list");
     if (json_.size() < least || json_.size() > most) {
-      const std::string bounds = std::to_string(least) + (most > least ? " to " + std::to_string(most) : "");
-      refuse(bounds + " elements", std::to_string(json_.size()));
+      const std::string to_most = most > least ? fmt::format(" to {}", most) : "";
+      refuse(fmt::format("{}{} elements", least, to_most), std::to_string(json_.size()));
     }
     std::vector<Value> values;
-    for (size_t i = 0; i < json_.size(); ++i) {
-      values.emplace_back(json_[i], source_, path_ + "[" + std::to_string(i) + "]");
-    }
+    for (size_t i = 0; i < json_.size(); ++i) values.emplace_back(json_[i], source_, fmt::format("{}[{}]", path_, i));
     return values;
   }
 
@@ -71,7 +67,7 @@ class Value {
   }
 
   int64_t whole(int64_t least, int64_t most) const {
-    const std::string expected = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
+    const std::string expected = fmt::format("a whole number from {} to {}", least, most);
     const double value = number(static_cast<double>(least), static_cast<double>(most), expected);
     if (value != std::floor(value)) refuse(expected);
     return json_.get<int64_t>();
@@ -93,12 +89,10 @@ class Value {
 };
 
 SaveCost save_of(const Value& value) {
-  SaveCost save;
-  save.kept_bytes = value["kept_bytes"].bytes();
-  save.extra_seconds = value["extra_seconds"].seconds();
-  save.forward_workspace_bytes = value["forward_workspace_bytes"].bytes();
-  save.backward_workspace_bytes = value["backward_workspace_bytes"].bytes();
-  return save;
+  return {.kept_bytes = value["kept_bytes"].bytes(),
+          .extra_seconds = value["extra_seconds"].seconds(),
+          .forward_workspace_bytes = value["forward_workspace_bytes"].bytes(),
+          .backward_workspace_bytes = value["backward_workspace_bytes"].bytes()};
 }
 
 StageCost stage_of(const Value& value) {
@@ -113,8 +107,8 @@ StageCost stage_of(const Value& value) {
     const Value save = value["saves"][name_of(level)];
     SaveCost& cost = stage.saves[static_cast<size_t>(level)] = save_of(save);
     if (stage.recomputable && cost.kept_bytes < stage.boundary_bytes) {
-      save["kept_bytes"].refuse("at least boundary_bytes, " + std::to_string(stage.boundary_bytes) +
-                                ", since a stage keeps its own input");
+      save["kept_bytes"].refuse(
+          fmt::format("at least boundary_bytes, {}, since a stage keeps its own input", stage.boundary_bytes));
     }
   }
   return stage;
@@ -129,8 +123,8 @@ std::vector<BucketCost> buckets_of(const Value& list, int stages) {
     bucket.highest = static_cast<int>(span[1].whole(bucket.lowest, stages - 1));
     bucket.bytes = value["bytes"].bytes();
     if (!buckets.empty() && bucket.lowest > buckets.back().lowest) {
-      span[0].refuse("at most " + std::to_string(buckets.back().lowest) +
-                     ", since lowest stages never increase in launch order");
+      span[0].refuse(
+          fmt::format("at most {}, since lowest stages never increase in launch order", buckets.back().lowest));
     }
     buckets.push_back(bucket);
   }
@@ -178,9 +172,7 @@ CostTable read_costs(const std::string& path) {
   if (!file) throw CostTableError(path + ": expected a cost table, got no readable file");
   if (file.tellg() > kMostFileBytes) throw CostTableError(path + ": expected a cost table of at most 16 MiB");
   file.seekg(0);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return parse_costs(text.str(), path);
+  return parse_costs({std::istreambuf_iterator<char>(file), {}}, path);
 }
 
 std::string format_costs(const CostTable& costs) {

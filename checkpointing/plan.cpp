@@ -1,5 +1,7 @@
 #include "checkpointing/plan.h"
 
+#include <fmt/format.h>
+
 #include <iterator>
 #include <stdexcept>
 
@@ -10,7 +12,7 @@ constexpr const char* kLevelNames[] = {"all", "lean", "input"};  // in the order
 constexpr char kLevelMarks[] = {'=', '-', '.'};
 
 [[noreturn]] void refuse(size_t segment, const std::string& expected) {
-  throw std::invalid_argument("segment " + std::to_string(segment) + ": expected " + expected);
+  throw std::invalid_argument(fmt::format("segment {}: expected {}", segment, expected));
 }
 
 }  // namespace
@@ -20,40 +22,40 @@ void check_segments(const std::vector<Segment>& segments, const std::vector<Stag
   int next = 0;
   for (size_t i = 0; i < segments.size(); ++i) {
     const auto [first, last, recompute] = segments[i];
-    if (next == count) refuse(i, "no more segments: the " + std::to_string(count) + " stages are covered already");
-    if (first != next) refuse(i, "first stage " + std::to_string(next) + ", got " + std::to_string(first));
-    if (last < first) refuse(i, "last stage from " + std::to_string(first) + " on, got " + std::to_string(last));
-    if (last >= count) refuse(i, "last stage up to " + std::to_string(count - 1) + ", got " + std::to_string(last));
+    if (next == count) refuse(i, fmt::format("no more segments: the {} stages are covered already", count));
+    if (first != next) refuse(i, fmt::format("first stage {}, got {}", next, first));
+    if (last < first) refuse(i, fmt::format("last stage from {} on, got {}", first, last));
+    if (last >= count) refuse(i, fmt::format("last stage up to {}, got {}", count - 1, last));
     if (!recompute && last != first) {
-      refuse(i, "one stage in a kept segment (last " + std::to_string(first) + "), got last " + std::to_string(last));
+      refuse(i, fmt::format("one stage in a kept segment (last {}), got last {}", first, last));
     }
     for (int s = first; recompute && s <= last; ++s) {
       if (!stages[static_cast<size_t>(s)].recomputable) {
-        refuse(i, "only recomputable stages, got stage " + std::to_string(s) + ", which is always kept");
+        refuse(i, fmt::format("only recomputable stages, got stage {}, which is always kept", s));
       }
     }
     next = last + 1;
   }
   if (next != count) {
-    const std::string got = next == 0 ? "none" : "0 to " + std::to_string(next - 1);
-    throw std::invalid_argument("segments: expected stages 0 to " + std::to_string(count - 1) + ", got " + got);
+    const std::string got = next == 0 ? "none" : fmt::format("0 to {}", next - 1);
+    throw std::invalid_argument(fmt::format("segments: expected stages 0 to {}, got {}", count - 1, got));
   }
 }
 
 void check_plan(const Plan& plan, const std::vector<StageShape>& stages) {
   check_segments(plan.segments, stages);
   if (plan.save.size() != stages.size()) {
-    throw std::invalid_argument("save: expected " + std::to_string(stages.size()) + " levels, one per stage, got " +
-                                std::to_string(plan.save.size()));
+    throw std::invalid_argument(
+        fmt::format("save: expected {} levels, one per stage, got {}", stages.size(), plan.save.size()));
   }
   for (const Segment& segment : plan.segments) {
     const SaveLevel level = plan.save[static_cast<size_t>(segment.first)];
     for (int s = segment.first + 1; s <= segment.last; ++s) {
       const SaveLevel other = plan.save[static_cast<size_t>(s)];
       if (other != level) {
-        throw std::invalid_argument("save: expected " + std::string(name_of(level)) + " for stage " +
-                                    std::to_string(s) + " as for the rest of its recomputed segment, got " +
-                                    name_of(other));
+        throw std::invalid_argument(
+            fmt::format("save: expected {} for stage {} as for the rest of its recomputed segment, got {}",
+                        name_of(level), s, name_of(other)));
       }
     }
   }

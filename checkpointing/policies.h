@@ -10,8 +10,8 @@ namespace reprise {
 
 // The `checkpointing:` part of a configuration, parsed but not yet resolved against a model.
 struct PolicySetting {
-  std::string policy =
-      "none";  // none full group every ratio sqrt list segments (and, from cost tables, budget greedy knapsack)
+  // none full group every ratio sqrt list segments (and, from cost tables, budget greedy knapsack)
+  std::string policy = "none";
   int group = 3;
   int every = 2;
   double ratio = 0.25;
