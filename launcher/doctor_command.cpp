@@ -4,14 +4,13 @@
 #include <torch/utils.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
-#include <vector>
 
+#include "checkpointing/step_record.h"
 #include "distributed/mpi_communicator.h"
 #include "launcher/build_facts.h"
 #include "launcher/commands.h"
@@ -32,10 +31,9 @@ double gemm_flop_per_second() {
   torch::Tensor c = torch::mm(a, b);
   double best_seconds = 1e9;
   for (int i = 0; i < 3; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+    const double started = now_seconds();
     torch::mm_out(c, a, b);
-    best_seconds =
-        std::min(best_seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best_seconds = std::min(best_seconds, now_seconds() - started);
   }
   return 2.0 * n * n * n / best_seconds;
 }
@@ -49,6 +47,7 @@ nlohmann::ordered_json examine() {
   const HostFacts host = read_host_facts();
   const Job job = job_from_environment();
   const std::string mpi = mpi_library_version();
+  const auto has = [&host](const char* flag) { return host.flags.find(flag) != std::string::npos; };
   return {
       {"reprise", {{"version", kVersion}, {"commit", kCommit}, {"build", kBuildType}, {"compiler", kCompiler}}},
       {"host",
@@ -58,10 +57,10 @@ nlohmann::ordered_json examine() {
         {"memory_bytes", host.memory_bytes},
         {"cgroup_limit_bytes", host.cgroup_limit_bytes},
         {"instructions",
-         {{"avx2", host.has_avx2},
-          {"avx512", host.has_avx512},
-          {"avx512_bf16", host.has_bf16},
-          {"amx_bf16", host.has_amx}}}}},
+         {{"avx2", has(" avx2 ")},
+          {"avx512", has(" avx512f ")},
+          {"avx512_bf16", has(" avx512_bf16 ")},
+          {"amx_bf16", has(" amx_bf16 ")}}}}},
       {"mpi",
        {{"library", mpi.substr(0, mpi.find('\n'))},
         {"launched", job.is_launched},
@@ -73,34 +72,32 @@ nlohmann::ordered_json examine() {
   };
 }
 
-std::string or_else(const std::string& text, const char* otherwise) { return text.empty() ? otherwise : text; }
-
 void print_page(const nlohmann::ordered_json& facts) {
   const auto line = [](const char* name, const std::string& value) { fmt::print("{:<14} {}\n", name, value); };
-  const auto& program = facts["reprise"];
-  const auto& host = facts["host"];
-  const auto& mpi = facts["mpi"];
-  const auto& threads = facts["threads"];
-  const auto text = [](const nlohmann::ordered_json& value) { return value.get<std::string>(); };
-  line("reprise", fmt::format("{} (commit {}, {}, {})", text(program["version"]), text(program["commit"]),
-                              text(program["build"]), text(program["compiler"])));
-  line("libtorch", text(facts["libtorch"]["version"]));
-  line("host", text(host["name"]));
-  line("processor", fmt::format("{}, {} usable cores", text(host["processor"]), host["usable_cores"].get<int>()));
+  const auto text = [&facts](const char* place, const char* when_empty = "") {
+    const auto& value = facts.at(nlohmann::ordered_json::json_pointer(place));
+    const std::string found = value.is_string() ? value.get<std::string>() : value.dump();
+    return found.empty() ? when_empty : found;
+  };
+  line("reprise", fmt::format("{} (commit {}, {}, {})", text("/reprise/version"), text("/reprise/commit"),
+                              text("/reprise/build"), text("/reprise/compiler")));
+  line("libtorch", text("/libtorch/version"));
+  line("host", text("/host/name"));
+  line("processor", fmt::format("{}, {} usable cores", text("/host/processor"), text("/host/usable_cores")));
   std::string instructions;
-  for (const auto& [name, present] : host["instructions"].items()) {
+  for (const auto& [name, present] : facts["host"]["instructions"].items()) {
     if (present.get<bool>()) instructions += name + " ";
   }
-  line("instructions", or_else(instructions, "none of avx2, avx512, bf16"));
-  const auto limit = host["cgroup_limit_bytes"].get<uint64_t>();
-  line("memory", fmt::format("{}, cgroup limit {}", format_bytes(host["memory_bytes"].get<uint64_t>()),
+  line("instructions", instructions.empty() ? "none of avx2, avx512, bf16" : instructions);
+  const auto limit = facts["host"]["cgroup_limit_bytes"].get<uint64_t>();
+  line("memory", fmt::format("{}, cgroup limit {}", format_bytes(facts["host"]["memory_bytes"].get<uint64_t>()),
                              limit == 0 ? "none" : format_bytes(limit)));
-  line("mpi", text(mpi["library"]));
-  line("ranks", mpi["launched"].get<bool>()
-                    ? fmt::format("rank {} of {}", mpi["rank"].get<int>(), mpi["ranks"].get<int>())
-                    : "not under mpirun or srun");
-  line("threads", fmt::format("{} a rank (OMP_NUM_THREADS {})", threads["libtorch"].get<int>(),
-                              or_else(text(threads["OMP_NUM_THREADS"]), "not set")));
+  line("mpi", text("/mpi/library"));
+  const bool is_launched = facts["mpi"]["launched"].get<bool>();
+  line("ranks",
+       is_launched ? fmt::format("rank {} of {}", text("/mpi/rank"), text("/mpi/ranks")) : "not under mpirun or srun");
+  line("threads", fmt::format("{} a rank (OMP_NUM_THREADS {})", text("/threads/libtorch"),
+                              text("/threads/OMP_NUM_THREADS", "not set")));
   line("matrix product",
        fmt::format("{:.1f} GFLOP/s in fp32 (1024 × 1024)", facts["gemm_flop_per_second"].get<double>() / 1e9));
 }

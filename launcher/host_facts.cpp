@@ -63,11 +63,6 @@ uint64_t cgroup_limit() {
   return tightest_limit("/sys/fs/cgroup", field_of(groups, "0::"), "memory.max");
 }
 
-int affinity_cores() {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 double cpu_seconds(clockid_t clock) {
   timespec time{};
   clock_gettime(clock, &time);
@@ -84,18 +79,12 @@ HostFacts read_host_facts() {
   gethostname(host, sizeof host - 1);
   facts.host = host;
   facts.processor = field_of("/proc/cpuinfo", "model name");
-  facts.usable_cores = affinity_cores();
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0) facts.usable_cores = CPU_COUNT(&cores);
   facts.memory_bytes = kilobytes_of("/proc/meminfo", "MemTotal");
   facts.cgroup_limit_bytes = cgroup_limit();
   facts.resident_bytes = kilobytes_of("/proc/self/status", "VmRSS");
-  const std::string flags = " " + field_of("/proc/cpuinfo", "flags") + " ";
-  const auto has = [&flags](const char* flag) {
-    return flags.find(std::string(" ") + flag + " ") != std::string::npos;
-  };
-  facts.has_avx2 = has("avx2");
-  facts.has_avx512 = has("avx512f");
-  facts.has_bf16 = has("avx512_bf16");
-  facts.has_amx = has("amx_bf16");
+  facts.flags = " " + field_of("/proc/cpuinfo", "flags") + " ";
   return facts;
 }
 

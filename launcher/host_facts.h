@@ -12,7 +12,7 @@ struct HostFacts {
   uint64_t memory_bytes = 0;        // of the machine
   uint64_t cgroup_limit_bytes = 0;  // the tightest on the way to the root; 0: none
   uint64_t resident_bytes = 0;      // of this process
-  bool has_avx2 = false, has_avx512 = false, has_bf16 = false, has_amx = false;
+  std::string flags;                // of the processor: " fpu vme … avx2 … ", with a space at either end
 };
 
 HostFacts read_host_facts();
