@@ -24,6 +24,16 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A failure that every rank knows of and ends with, each with the same exit code; rank 0 alone reports it.
+class SharedFailure : public std::runtime_error {
+ public:
+  SharedFailure(int code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  int code() const { return code_; }
+
+ private:
+  int code_;
+};
+
 // What to tell the user about an exception and how to end.
 struct Failure {
   int code = kInternal;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string_view>
 
+#include "distributed/agreement.h"
 #include "distributed/mpi_communicator.h"
 #include "launcher/exit_codes.h"
 #include "launcher/units.h"
@@ -42,6 +43,27 @@ std::unique_ptr<Communicator> connect_ranks(double patience_seconds) {
                                   std::fflush(nullptr);
                                   std::_Exit(kPeerLost);
                                 }});
+}
+
+void together(Communicator& communicator, const std::function<void()>& work) {
+  std::string failure;  // "CODE message", empty when all went well
+  try {
+    work();
+  } catch (const PeerLost&) {
+    throw;  // nobody is left to agree with
+  } catch (...) {
+    const Failure found = describe_failure(std::current_exception());
+    failure = fmt::format("{} {}", found.code, found.message);
+  }
+  const std::vector<std::string> failures = gather_texts(communicator, failure);
+  for (int rank = 0; rank < communicator.size(); ++rank) {
+    const std::string& text = failures[static_cast<size_t>(rank)];
+    if (text.empty()) continue;
+    const size_t space = text.find(' ');
+    const std::string message = text.substr(space + 1);
+    throw SharedFailure(std::stoi(text.substr(0, space)),
+                        communicator.size() == 1 ? message : communicator.describe(rank) + ": " + message);
+  }
 }
 
 std::string refusal_of_root(const Job& job) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,5 +23,10 @@ std::string refusal_of_root(const Job& job);
 // The ranks of this job. Its start and its end may take `patience_seconds` each; past that this process says so and
 // ends with exit code 75.
 std::unique_ptr<Communicator> connect_ranks(double patience_seconds = 300);
+
+// Collective: runs `work` on every rank; when it throws anywhere, all ranks throw one SharedFailure that names the
+// first rank with a failure (when there is more than one rank) and carries its message and exit code. No rank is left
+// waiting.
+void together(Communicator& communicator, const std::function<void()>& work);
 
 }  // namespace reprise

@@ -7,10 +7,10 @@
 #include "distributed/threads_communicator.h"
 #include "launcher/bucket_choice.h"
 #include "launcher/host_facts.h"
+#include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
-#include "launcher/together.h"
 
 namespace reprise {
 

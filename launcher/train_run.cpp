@@ -22,7 +22,6 @@
 #include "launcher/run_facts.h"
 #include "launcher/run_trace.h"
 #include "launcher/spelling.h"
-#include "launcher/together.h"
 #include "monitoring/console.h"
 #include "monitoring/json_lines.h"
 #include "monitoring/prometheus_exporter.h"

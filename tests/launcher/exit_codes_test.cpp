@@ -12,7 +12,6 @@
 #include "distributed/communicator.h"
 #include "launcher/config.h"
 #include "launcher/joint_choice.h"
-#include "launcher/together.h"
 #include "training/errors.h"
 
 namespace reprise {
