@@ -20,15 +20,9 @@ using namespace reprise;
 
 // Most failures are found by every rank at nearly the same time. Rank 0 speaks at once, and its exit ends the job; the
 // others speak only when it turns out that nobody before them did.
-void wait_for_turn(const Job& job) {
-  if (job.rank == 0) return;
-  std::this_thread::sleep_for(std::chrono::milliseconds(2000 + std::min(100 * job.rank, 3000)));
-}
-
 int fail(const Job& job, const Failure& failure) {
-  wait_for_turn(job);
-  const bool speaks = job.rank == 0 || !failure.is_shared;
-  if (speaks) fmt::print(stderr, "reprise: {}\n", failure.message);
+  if (job.rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(2000 + std::min(100 * job.rank, 3000)));
+  if (job.rank == 0 || !failure.is_shared) fmt::print(stderr, "reprise: {}\n", failure.message);
   std::fflush(nullptr);
   // Other ranks may wait for this one.
   if (job.ranks > 1 && !failure.is_shared) abort_mpi_job(failure.code);

@@ -24,9 +24,9 @@ int run_train(const Options& options) {
   const Config config = load_config(options.config, options.overrides);
   if (options.print_config) {
     fmt::print("{}", to_yaml(config, true));
-    return kDone;
+  } else {
+    train(config);
   }
-  train(config);
   return kDone;
 }
 
