@@ -12,7 +12,7 @@
 #include "launcher/spelling.h"
 #include "launcher/units.h"
 #include "model/stage_chain.h"
-#include "training/dataset_info.h"
+#include "training/dataset.h"
 
 namespace reprise {
 

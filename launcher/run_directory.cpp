@@ -7,29 +7,16 @@
 
 #include "launcher/plan_page.h"
 #include "training/durable_file.h"
-#include "training/errors.h"
 #include "training/safetensors.h"
 
 namespace reprise {
 
-namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "trace", "final"};
-
-void make_folder(const std::string& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) throw StorageError(fmt::format("{}: cannot make the folder: {}", path, error.message()));
-}
-
-}  // namespace
+static constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "trace", "final"};
 
 void RunDirectory::require_free(const Config& config) {
   if (config.run.overwrite) return;
   for (const char* name : kFiles) {
-    if (!fs::exists(fs::path(config.run.directory) / name)) continue;
+    if (!std::filesystem::exists(config.run.directory + "/" + name)) continue;
     throw ConfigError(
         fmt::format("run.directory: expected a folder without a run, got {} with {}; choose another "
                     "run.name, or set run.overwrite=true to replace it",
@@ -39,11 +26,7 @@ void RunDirectory::require_free(const Config& config) {
 
 RunDirectory::RunDirectory(const Config& config) : path_(config.run.directory) {
   require_free(config);
-  for (const char* name : kFiles) {
-    std::error_code error;
-    fs::remove_all(fs::path(path_) / name, error);
-    if (error) throw StorageError(fmt::format("{}/{}: cannot remove it: {}", path_, name, error.message()));
-  }
+  for (const char* name : kFiles) remove_all(path_ + "/" + name);
   make_folder(path_);
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
 }

@@ -7,8 +7,7 @@
 
 namespace reprise {
 
-// The files of one run: config.yaml (resolved), plan.json, metrics.jsonl, loss.svg, final/model.safetensors. Rank 0
-// only.
+// The files of a run: config.yaml (resolved), plan.json, metrics.jsonl, loss.svg, final/model.safetensors. Rank 0 only.
 class RunDirectory {
  public:
   // Throws ConfigError when the folder holds a run already, unless run.overwrite. Changes nothing.
@@ -23,7 +22,6 @@ class RunDirectory {
 
   std::string metrics() const { return path_ + "/metrics.jsonl"; }
   std::string loss_plot() const { return path_ + "/loss.svg"; }
-  const std::string& path() const { return path_; }
 
  private:
   std::string path_;

@@ -19,7 +19,6 @@
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
 #include "launcher/run_directory.h"
-#include "launcher/run_facts.h"
 #include "launcher/run_trace.h"
 #include "launcher/spelling.h"
 #include "monitoring/console.h"
@@ -96,8 +95,9 @@ class RankRun {
       }
       training_.emplace(config_.data_directory, "train");
       validation_.emplace(config_.data_directory, "validation");
-      facts["training data"] = describe_data(*training_, config_.model);
-      facts["validation data"] = describe_data(*validation_, config_.model);
+      const ModelConfig& model = config_.model;
+      facts["training data"] = training_->describe(model.context + 1, model.vocabulary);
+      facts["validation data"] = validation_->describe(model.context + 1, model.vocabulary);
     });
     require_agreement(communicator_, facts);
     together(communicator_, [&] {
@@ -183,7 +183,9 @@ class RankRun {
 
   void announce() {
     RunStart start{.run = config_.run.name,
-                   .model = describe_model(config_.model),
+                   .model = fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(config_.model.family),
+                                        config_.model.layers, config_.model.width, config_.model.heads,
+                                        config_.model.context),
                    .plan = strip_of(plan()),
                    .plan_origin = plan().origin};
     const Prediction& predicted = choice_.planned.predicted;

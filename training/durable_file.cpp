@@ -11,19 +11,12 @@
 #include "training/errors.h"
 
 namespace reprise {
-namespace {
-
-int open_exclusively(const std::string& path) {
-  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-}
-
-}  // namespace
 
 DurableFile::DurableFile(std::string path) : path_(std::move(path)) {
   // A name that exists belongs to another writer or to one that was killed: take the next.
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
     temporary_ = path_ + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(attempt);
-    descriptor_ = open_exclusively(temporary_);
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) fail("create");
   }
 }
@@ -76,6 +69,18 @@ void write_durably(const std::string& path, std::string_view text) {
   DurableFile file(path);
   file.write(text.data(), text.size());
   file.commit();
+}
+
+void make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) throw StorageError("cannot make the folder " + path + ": " + error.message());
+}
+
+void remove_all(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (error) throw StorageError("cannot remove " + path + ": " + error.message());
 }
 
 }  // namespace reprise

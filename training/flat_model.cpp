@@ -1,7 +1,7 @@
 #include "training/flat_model.h"
 
 #define XXH_INLINE_ALL
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <memory>
@@ -57,6 +57,22 @@ std::string weights_hash(const StageChain& model) {
     XXH3_64bits_update(state.get(), value.const_data_ptr(), value.nbytes());
   }
   return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));
+}
+
+std::string describe_parameters(const StageChain& model) {
+  std::string text;
+  for (int i = 0; i < model.parameters().size(); ++i) {
+    const Parameter& parameter = model.parameters()[i];
+    text +=
+        fmt::format("{} {} {}\n", parameter.name, fmt::join(parameter.shape, "x"), fmt::join(parameter.stages, ","));
+  }
+  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
+
+std::string describe_buckets(const std::vector<Bucket>& buckets) {
+  std::string text;
+  for (const Bucket& bucket : buckets) text += fmt::format("{} {} {}\n", bucket.begin, bucket.end, bucket.lowest_stage);
+  return fmt::format("{} buckets, {:016x}", buckets.size(), XXH3_64bits(text.data(), text.size()));
 }
 
 }  // namespace reprise

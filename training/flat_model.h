@@ -28,4 +28,8 @@ struct FlatModel {
 // XXH3-64 in hex over the parameters' bytes in table order without padding.
 std::string weights_hash(const StageChain& model);
 
+// Short texts for ranks to compare: of the parameters' names, shapes and stages, and of the buckets' places.
+std::string describe_parameters(const StageChain& model);
+std::string describe_buckets(const std::vector<Bucket>& buckets);
+
 }  // namespace reprise

@@ -5,16 +5,15 @@
 #include <string>
 #include <vector>
 
-#include "training/dataset_info.h"
+#include "training/dataset.h"
 
 namespace reprise {
 
 // Each file is read twice, so the total is twice the bytes of all files.
 using Progress = std::function<void(int64_t done_bytes, int64_t total_bytes)>;
 
-// Tokenizes files into DIRECTORY/train_000000.bin, validation_000000.bin, … and dataset.json. A document is a file (or,
-// for
-// *.jsonl, the "text" of a line); each is followed by the end-of-document token, in the order given. A twentieth is
+// Tokenizes files into DIRECTORY/train_000000.bin, validation_000000.bin, … and dataset.json. A document is a file or,
+// for *.jsonl, the "text" of a line; each is followed by the end-of-document token, in the order given. A twentieth is
 // held out: of n different documents the n / 20 with the smallest content hashes (equal documents share their fate);
 // with fewer than 20, the last twentieth of each. So the split depends on the contents only.
 //

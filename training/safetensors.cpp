@@ -1,22 +1,22 @@
 #include "training/safetensors.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
-#include <tuple>
 
 #include "training/durable_file.h"
 #include "training/errors.h"
-#include "training/mapped_file.h"
+#include "training/input_file.h"
 
 namespace reprise {
 namespace {
 
-constexpr uint64_t kLengthBytes = 8;
+constexpr int64_t kLengthBytes = 8;
 constexpr uint64_t kMostHeaderBytes = 100'000'000;
 constexpr int kDeepestHeader = 3;  // header object, tensor object, array
 constexpr const char* kMetadata = "__metadata__";
@@ -46,18 +46,10 @@ void check_writable(const std::vector<NamedTensor>& tensors) {
   }
 }
 
-struct Entry {
-  std::string name;
-  torch::Dtype dtype = torch::kFloat32;
-  std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;
-};
-
 // Parses and checks one file; every refusal names it.
 class Reader {
  public:
-  explicit Reader(const std::string& path)
-      : path_(path), map_(std::make_shared<MappedFile>(path, MappedFile::Access::copy_on_write)) {}
+  explicit Reader(const std::string& path) : path_(path), file_(map_file(path, Access::copy_on_write)) {}
 
   SafetensorsFile read() {
     SafetensorsFile file;
@@ -76,21 +68,28 @@ class Reader {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& reason) const { throw DataError(path_ + ": " + reason); }
+  struct Entry {
+    std::string name;
+    torch::Dtype dtype;
+    std::vector<int64_t> shape;
+    int64_t begin, end;
+  };
+
+  template <typename... Arguments>
+  [[noreturn]] void refuse(fmt::format_string<Arguments...> reason, Arguments&&... arguments) const {
+    throw DataError(path_ + ": " + fmt::format(reason, std::forward<Arguments>(arguments)...));
+  }
 
   nlohmann::json parsed_header() {
-    if (map_->size() < kLengthBytes) refuse("is too short for a safetensors file");
+    if (file_.numel() < kLengthBytes) refuse("is too short for a safetensors file");
     uint64_t length = 0;
-    std::memcpy(&length, map_->data(), kLengthBytes);
-    if (length > kMostHeaderBytes)
-      refuse("header of " + std::to_string(length) + " bytes, more than the format allows");
-    if (length > map_->size() - kLengthBytes) {
-      refuse("header of " + std::to_string(length) + " bytes in a file of " + std::to_string(map_->size()));
-    }
-    const char* text = map_->data() + kLengthBytes;
-    data_ = map_->data() + kLengthBytes + length;
-    data_bytes_ = map_->size() - kLengthBytes - length;
-    if (length == 0 || text[0] != '{') refuse("header does not begin with {");
+    std::memcpy(&length, file_.const_data_ptr(), kLengthBytes);
+    if (length > kMostHeaderBytes) refuse("header of {} bytes, more than the format allows", length);
+    const int64_t data_begin = kLengthBytes + static_cast<int64_t>(length);
+    if (data_begin > file_.numel()) refuse("header of {} bytes in a file of {}", length, file_.numel());
+    data_ = file_.narrow(0, data_begin, file_.numel() - data_begin);
+    const auto* text = file_.const_data_ptr<uint8_t>() + kLengthBytes;
+    if (length == 0 || *text != '{') refuse("header does not begin with {{");
 
     // The library keeps the last of equal keys, so repeated names are caught while it parses.
     std::vector<std::set<std::string>> keys;
@@ -101,98 +100,81 @@ class Reader {
       if (event == Event::object_start) keys.emplace_back();
       if (event == Event::object_end) keys.pop_back();
       if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
-        refuse("name used twice in the header: " + parsed.get<std::string>());
+        refuse("name used twice in the header: {}", parsed.get<std::string>());
       }
       return true;
     };
     try {
       return nlohmann::json::parse(text, text + length, watch);
     } catch (const nlohmann::json::exception& error) {
-      refuse(std::string("header is not valid JSON: ") + error.what());
+      refuse("header is not valid JSON: {}", error.what());
     }
   }
 
   std::map<std::string, std::string> metadata_of(const nlohmann::json& value) const {
     if (!value.is_object()) refuse("__metadata__ is not an object");
-    std::map<std::string, std::string> metadata;
     for (const auto& [key, text] : value.items()) {
-      if (!text.is_string()) refuse("__metadata__." + key + " is not a string");
-      metadata.emplace(key, text.get<std::string>());
+      if (!text.is_string()) refuse("__metadata__.{} is not a string", key);
     }
-    return metadata;
+    return value.get<std::map<std::string, std::string>>();
   }
 
   Entry entry_of(const std::string& name, const nlohmann::json& value) const {
-    Entry entry;
-    entry.name = name;
     if (!value.is_object() || value.size() != 3 || !value.contains("dtype") || !value.contains("shape") ||
         !value.contains("data_offsets")) {
-      refuse(name + ": expected exactly dtype, shape and data_offsets");
+      refuse("{}: expected exactly dtype, shape and data_offsets", name);
     }
-    const auto known = std::find_if(std::begin(kDtypes), std::end(kDtypes),
-                                    [&](const DtypeName& candidate) { return value["dtype"] == candidate.name; });
-    if (known == std::end(kDtypes)) refuse(name + ": unknown dtype " + value["dtype"].dump());
-    entry.dtype = known->dtype;
+    const nlohmann::json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
+    const auto known =
+        std::ranges::find_if(kDtypes, [&](const DtypeName& candidate) { return dtype == candidate.name; });
+    if (known == std::end(kDtypes)) refuse("{}: unknown dtype {}", name, dtype.dump());
+    if (!offsets.is_array() || offsets.size() != 2) refuse("{}: data_offsets are not two numbers", name);
+    Entry entry{name, known->dtype, {}, whole_number(name, offsets[0]), whole_number(name, offsets[1])};
+    if (entry.begin > entry.end || entry.end > data_.numel()) refuse("{}: data_offsets lie outside the file", name);
 
-    const nlohmann::json& offsets = value["data_offsets"];
-    if (!offsets.is_array() || offsets.size() != 2) refuse(name + ": data_offsets are not two numbers");
-    entry.begin = whole_number(name, offsets[0]);
-    entry.end = whole_number(name, offsets[1]);
-    if (entry.begin > entry.end || entry.end > data_bytes_) refuse(name + ": data_offsets lie outside the file");
-
-    if (!value["shape"].is_array()) refuse(name + ": shape is not a list");
-    bool is_empty = false;
-    int64_t nonzero_numel =
-        1;  // strides multiply the sizes even when one of them is 0, so an overflow counts regardless
-    for (const nlohmann::json& size : value["shape"]) {
-      entry.shape.push_back(static_cast<int64_t>(whole_number(name, size)));
-      is_empty = is_empty || entry.shape.back() == 0;
-      if (__builtin_mul_overflow(nonzero_numel, std::max<int64_t>(entry.shape.back(), 1), &nonzero_numel)) {
-        refuse(name + ": shape is too large");
+    if (!shape.is_array()) refuse("{}: shape is not a list", name);
+    int64_t numel = 1;  // of the sizes above 0: strides multiply these, so their overflow counts beside a 0, too
+    for (const nlohmann::json& size : shape) {
+      entry.shape.push_back(whole_number(name, size));
+      if (__builtin_mul_overflow(numel, std::max<int64_t>(entry.shape.back(), 1), &numel)) {
+        refuse("{}: shape is too large", name);
       }
     }
-    const uint64_t element_bytes = c10::elementSize(entry.dtype);
-    const uint64_t numel = is_empty ? 0 : static_cast<uint64_t>(nonzero_numel);
-    if (numel > data_bytes_ / element_bytes || entry.end - entry.begin != numel * element_bytes) {
-      refuse(name + ": shape and data_offsets disagree");
+    if (std::ranges::count(entry.shape, 0) > 0) numel = 0;
+    const auto element_bytes = static_cast<int64_t>(c10::elementSize(entry.dtype));
+    if (numel > data_.numel() / element_bytes || entry.end - entry.begin != numel * element_bytes) {
+      refuse("{}: shape and data_offsets disagree", name);
     }
     return entry;
   }
 
-  uint64_t whole_number(const std::string& name, const nlohmann::json& value) const {
+  int64_t whole_number(const std::string& name, const nlohmann::json& value) const {
     constexpr uint64_t kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-    if (!value.is_number_unsigned() || value.get<uint64_t>() > kMost) refuse(name + ": bad number " + value.dump());
-    return value.get<uint64_t>();
+    if (!value.is_number_unsigned() || value > kMost) refuse("{}: bad number {}", name, value.dump());
+    return value.get<int64_t>();
   }
 
   // The tensors' ranges must tile the data exactly.
   void check_offsets(std::vector<Entry>& entries) const {
-    std::sort(entries.begin(), entries.end(),
-              [](const Entry& a, const Entry& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
-    uint64_t covered = 0;
+    std::ranges::sort(entries, {}, [](const Entry& entry) { return std::pair(entry.begin, entry.end); });
+    int64_t covered = 0;
     for (const Entry& entry : entries) {
-      if (entry.begin < covered) refuse(entry.name + ": overlaps another tensor");
-      if (entry.begin > covered) refuse(entry.name + ": a gap of bytes before it");
+      if (entry.begin < covered) refuse("{}: overlaps another tensor", entry.name);
+      if (entry.begin > covered) refuse("{}: a gap of bytes before it", entry.name);
       covered = entry.end;
     }
-    if (covered != data_bytes_) refuse(std::to_string(data_bytes_ - covered) + " bytes after the last tensor");
+    if (covered != data_.numel()) refuse("{} bytes after the last tensor", data_.numel() - covered);
   }
 
   torch::Tensor tensor_of(const Entry& entry) const {
-    char* bytes = data_ + entry.begin;
-    if (reinterpret_cast<uintptr_t>(bytes) % c10::elementSize(entry.dtype) == 0) {
-      return torch::from_blob(
-          bytes, entry.shape, [map = map_](void*) {}, entry.dtype);
-    }
-    const torch::Tensor copy = torch::empty(entry.shape, entry.dtype);
-    std::memcpy(copy.mutable_data_ptr(), bytes, entry.end - entry.begin);
-    return copy;
+    torch::Tensor bytes = data_.narrow(0, entry.begin, entry.end - entry.begin);
+    const bool is_aligned = bytes.storage_offset() % static_cast<int64_t>(c10::elementSize(entry.dtype)) == 0;
+    return (is_aligned ? bytes : bytes.clone()).view(entry.dtype).view(entry.shape);
   }
 
   const std::string path_;
-  const std::shared_ptr<MappedFile> map_;
-  char* data_ = nullptr;
-  uint64_t data_bytes_ = 0;
+  const torch::Tensor file_;  // (bytes) uint8
+  torch::Tensor data_;        // the part of it after the header
 };
 
 }  // namespace
@@ -201,9 +183,8 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
                        const std::map<std::string, std::string>& metadata) {
   check_writable(tensors);
   std::vector<NamedTensor> ordered = tensors;
-  std::stable_sort(ordered.begin(), ordered.end(), [](const NamedTensor& a, const NamedTensor& b) {
-    return a.tensor.element_size() > b.tensor.element_size();
-  });
+  std::ranges::stable_sort(ordered, std::greater(),
+                           [](const NamedTensor& named) { return named.tensor.element_size(); });
 
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[kMetadata] = metadata;

@@ -9,9 +9,8 @@
 namespace reprise {
 
 // The safetensors format: 8 bytes little-endian N, then N bytes of JSON, then the tensors' bytes. The JSON maps names
-// to
-// {"dtype", "shape", "data_offsets": [begin, end]}, offsets counted from the end of the JSON, and "__metadata__" to a
-// map of strings. Dtypes here: F64 F32 F16 BF16 I64 I32 I16 I8 U8.
+// to {"dtype", "shape", "data_offsets": [begin, end]}, offsets counted from the end of the JSON, and "__metadata__" to
+// a map of strings. Dtypes here: F64 F32 F16 BF16 I64 I32 I16 I8 U8.
 
 struct NamedTensor {
   std::string name;
@@ -25,8 +24,8 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
                        const std::map<std::string, std::string>& metadata);
 
 struct SafetensorsFile {
-  std::map<std::string, torch::Tensor>
-      tensors;  // views of a private map of the file, which lives as long as any of them
+  // Views of a private map of the file, which lives as long as any of them.
+  std::map<std::string, torch::Tensor> tensors;
   std::map<std::string, std::string> metadata;
 };
 

@@ -1,37 +1,38 @@
 #pragma once
 
+#include <c10/core/thread_pool.h>
+
 #include <cstdint>
-#include <memory>
+#include <future>
 #include <string>
 #include <vector>
 
 #include "model/batch.h"
-#include "training/shard_file.h"
+#include "training/dataset.h"
 
 namespace reprise {
 
-// Shards of one split, memory-mapped read-only (format: training/shard_file.h). Throws DataError that names the file
-// when one is missing, truncated, of another kind, or empty, and when the preparation of the directory did not end or
-// wrote another number of tokens (dataset.json). Any thread may read.
+// Shards of one split (format: training/dataset.h). Throws DataError as ShardFile does, and when the preparation of
+// the directory did not end or wrote another number of tokens (dataset.json). Any thread may read.
 class TokenShards {
  public:
   // Opens every DIRECTORY/<split>_*.bin in name order.
   TokenShards(const std::string& directory, const std::string& split);
-  TokenShards(const TokenShards&) = delete;
-  TokenShards& operator=(const TokenShards&) = delete;
 
+  const std::vector<ShardFile>& shards() const { return shards_; }
   int64_t tokens() const;
-  // Windows of `length` ≥ 2 tokens at stride `length - 1` that lie within one shard: how many, and the tokens of one,
-  // as int64 (length). The last target of a window is the first input of the next. Throws DataError with file and token
-  // index at a token ≥ vocabulary.
+  // Windows of `length` ≥ 2 tokens at stride `length - 1` that lie within one shard: how many, at least one, and the
+  // tokens of one, as int64 (length). The last target of a window is the first input of the next. Throws DataError that
+  // says how many tokens a shard needs when there is no window, and as ShardFile::tokens_below() does.
   int64_t windows(int64_t length) const;
   void read_window(int64_t index, int64_t length, int64_t vocabulary, int64_t* out) const;
-  // The same count; throws DataError that says how many tokens a shard needs when there is none.
-  int64_t some_windows(int64_t length) const;
+  // A short text for ranks to compare: the count and a hash of a few windows spread over the split, so that other data
+  // of the same size is told apart without reading all of it.
+  std::string describe(int64_t length, int64_t vocabulary) const;
 
  private:
   std::string name_;  // "DIRECTORY/<split>_*.bin"
-  std::vector<std::unique_ptr<ShardFile>> shards_;
+  std::vector<ShardFile> shards_;
 };
 
 // Order of windows over epochs: a pseudo-random permutation per epoch, f(seed, epoch, index), computed by element,
@@ -55,13 +56,23 @@ class BatchSource {
   // Throws std::invalid_argument when ranks do not divide the global batch or micro-batches a rank's share, and
   // DataError when there are no windows.
   BatchSource(const TokenShards& shards, const BatchPlan& plan);
-  ~BatchSource();           // waits for the batch being filled
-  void seek(int64_t step);  // the next batch is the first of `step`
-  Batch next();             // waits for the thread; throws what went wrong there, again and again until seek()
+  BatchSource(const BatchSource&) = delete;
+
+  int64_t micro_batches() const { return micro_batches_; }  // of a step
+  void seek(int64_t step);                                  // the next batch is the first of `step`
+  Batch next();  // waits for the thread; throws what went wrong there, again and again until seek()
 
  private:
-  class Reader;
-  std::unique_ptr<Reader> reader_;
+  void read_ahead(int64_t position);
+  void fill();
+
+  const TokenShards& shards_;
+  const BatchPlan plan_;
+  const int64_t micro_batches_, windows_;
+  int64_t position_ = 0;  // of the micro-batch ahead, counted from the first of step 0
+  Batch ahead_;           // the thread's until filled_ is ready
+  std::shared_future<void> filled_;
+  c10::ThreadPool thread_{1};  // the last member: its end waits for the batch being filled
 };
 
 }  // namespace reprise

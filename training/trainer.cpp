@@ -17,25 +17,6 @@ constexpr size_t kRememberedSteps = 32;
 constexpr double kPatience = 10;     // a start, a first step, an evaluation or a save may take so many deadlines
 constexpr double kStepPatience = 5;  // and a step so many median steps
 
-int64_t count_micro_batches(const TrainerSetting& setting, int ranks) {
-  const int64_t at_once = setting.micro_sequences * ranks;
-  if (setting.global_sequences % at_once != 0) {
-    throw std::invalid_argument(
-        fmt::format("{} sequences are not a multiple of micro-batch × ranks = {}", setting.global_sequences, at_once));
-  }
-  return setting.global_sequences / at_once;
-}
-
-BatchPlan batches_of(const TrainerSetting& setting, const ModelConfig& model, const Communicator& communicator) {
-  return {.global_sequences = setting.global_sequences,
-          .micro_sequences = setting.micro_sequences,
-          .context = model.context,
-          .vocabulary = model.vocabulary,
-          .rank = communicator.rank(),
-          .ranks = communicator.size(),
-          .seed = setting.seed};
-}
-
 }  // namespace
 
 Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& communicator, const TokenShards& shards,
@@ -43,34 +24,37 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
     : model_(model),
       communicator_(communicator),
       setting_(setting),
-      micro_batches_(count_micro_batches(setting, communicator.size())),
       micro_scale_(1.0 / static_cast<double>(setting.global_sequences * model.config().context)),
       buckets_(make_buckets(flat.layout, setting.first_bucket_bytes, setting.bucket_bytes,
                             static_cast<int64_t>(flat.gradients.element_size()))),
       executor_(model, std::move(plan), setting.seed),
       reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap),
       optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer),
-      data_(shards, batches_of(setting, model.config(), communicator)),
+      data_(shards, {.global_sequences = setting.global_sequences,
+                     .micro_sequences = setting.micro_sequences,
+                     .context = model.config().context,
+                     .vocabulary = model.config().vocabulary,
+                     .rank = communicator.rank(),
+                     .ranks = communicator.size(),
+                     .seed = setting.seed}),
       reduce_when_final_([this](int stage) { reducer_.stage_final(stage); }),
-      keep_accumulating_([](int) {}) {
-  data_.seek(0);
-}
+      keep_accumulating_([](int) {}) {}
 
 StepReport Trainer::step() {
   const double started = now_seconds();
   MemoryMeter::reset_peak();
   communicator_.set_wait_limit(wait_limit(), fmt::format("step {}", step_ + 1));
   executor_.begin_step(step_);
-  loss_.reset();
+  loss_sum_ = torch::zeros({}, torch::kFloat64);
   data_seconds_ = 0;
 
   reducer_.begin_step();  // zeroes the flat gradients
-  for (int64_t micro = 0; micro < micro_batches_; ++micro) {
-    const bool last = micro + 1 == micro_batches_;
+  for (int64_t micro = 0; micro < data_.micro_batches(); ++micro) {
+    const bool last = micro + 1 == data_.micro_batches();
     const double asked = now_seconds();
     const Batch batch = data_.next();
     data_seconds_ += now_seconds() - asked;
-    loss_.add(executor_.run(batch, micro_scale_, last ? reduce_when_final_ : keep_accumulating_));
+    loss_sum_ += executor_.run(batch, micro_scale_, last ? reduce_when_final_ : keep_accumulating_);
   }
   reducer_.finish();  // gradients are now sums over all ranks and micro-batches
   const double check_started = now_seconds();
@@ -104,7 +88,7 @@ StepReport Trainer::report(const GradientCheck& check, double started, double ch
 
   // One small sum carries the loss and, a slot a rank, the peaks.
   torch::Tensor figures = torch::zeros({1 + communicator_.size()}, torch::kFloat64);
-  figures[0] = loss_.value();
+  figures[0] = loss_sum_;
   figures[1 + communicator_.rank()] = static_cast<double>(report.peak_bytes);
   communicator_.start_sum(figures)->wait();
   report.loss = figures[0].item<double>() / static_cast<double>(report.tokens);
@@ -127,7 +111,7 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
   const double started = now_seconds();
   expect_long_wait("evaluation");
   const ModelConfig& config = model_.config();
-  const int64_t available = shards.some_windows(config.context + 1);
+  const int64_t available = shards.windows(config.context + 1);
   const int64_t windows = most_windows > 0 ? std::min(most_windows, available) : available;
   const int64_t ranks = communicator_.size();
   std::vector<int64_t> mine;

@@ -26,17 +26,6 @@ struct TrainerSetting {
   OptimizerSetting optimizer;
 };
 
-// Sum of the micro-batches' losses, on the device of the first.
-class LossSum {
- public:
-  void reset() { sum_ = torch::Tensor(); }
-  void add(const torch::Tensor& loss) { sum_ = sum_.defined() ? sum_ + loss : loss.to(torch::kFloat64); }
-  const torch::Tensor& value() const { return sum_; }  // () fp64
-
- private:
-  torch::Tensor sum_;
-};
-
 // One rank's training: owns executor, reducer and optimizer, built in that order. Main thread only; every method but
 // the accessors is collective. The model is bound to `flat` and initialised; both outlive the trainer.
 class Trainer {
@@ -71,7 +60,6 @@ class Trainer {
   StageChain& model_;
   Communicator& communicator_;
   const TrainerSetting setting_;
-  const int64_t micro_batches_;
   const double micro_scale_;  // 1 / targets of the global batch
   const std::vector<Bucket> buckets_;
   SegmentExecutor executor_;
@@ -79,7 +67,7 @@ class Trainer {
   AdamW optimizer_;
   BatchSource data_;
   const StageFinal reduce_when_final_, keep_accumulating_;
-  LossSum loss_;
+  torch::Tensor loss_sum_;  // () fp64: of the step's micro-batches
   int64_t step_ = 0;
   double data_seconds_ = 0;
   std::vector<double> step_seconds_;  // of the last steps, for the wait limit

@@ -6,8 +6,6 @@
 #include <filesystem>
 #include <fstream>
 
-#include "launcher/evaluator.h"
-#include "launcher/sampler.h"
 #include "training/errors.h"
 #include "training/safetensors.h"
 
@@ -44,11 +42,11 @@ class SavedRunTest : public testing::Test {
   void save(const std::vector<NamedTensor>& tensors) const {
     write_safetensors((folder_ / "final/model.safetensors").string(), tensors, {{"tokenizer", "bytes"}});
   }
-  std::string shard(const std::vector<uint16_t>& tokens) const {
+  TokenShards split(const std::vector<uint16_t>& tokens) const {
     ShardWriter writer(folder_.string(), "validation");
     writer.write(tokens);
     writer.finish();
-    return shard_paths(folder_.string(), "validation").at(0);
+    return TokenShards(folder_.string(), "validation");
   }
   std::string load_error() const {
     try {
@@ -107,25 +105,23 @@ TEST_F(SavedRunTest, EveryTargetCountsOnce) {
   tokens[7] = 256;  // an end of document: a target without bytes
   SavedRun run = load_run(folder_.string());
   for (int64_t context : {8, 5, 1}) {
-    Evaluator evaluator(run, context);
-    evaluator.add(ShardFile(shard(tokens)));
-    EXPECT_EQ(evaluator.totals().tokens, 20);
-    EXPECT_EQ(evaluator.totals().bytes, 19);
+    const EvaluationTotals totals = evaluate(run, split(tokens), context);
+    EXPECT_EQ(totals.tokens, 20);
+    EXPECT_EQ(totals.bytes, 19);
     const double expected = loss_by_hand(*model_, tokens, static_cast<size_t>(context));
-    EXPECT_NEAR(evaluator.totals().loss, expected, 1e-4 * expected) << context;
-    EXPECT_NEAR(evaluator.totals().bits_per_byte(), expected / std::log(2.0) / 19, 1e-3);
+    EXPECT_NEAR(totals.loss, expected, 1e-4 * expected) << context;
+    EXPECT_NEAR(totals.bits_per_byte(), expected / std::log(2.0) / 19, 1e-3);
   }
 }
 
 TEST_F(SavedRunTest, UnknownTokensNameFileAndPlace) {
   SavedRun run = load_run(folder_.string());
-  Evaluator evaluator(run, 8);
-  const ShardFile file(shard({1, 2, 300, 4}));
   try {
-    evaluator.add(file);
+    evaluate(run, split({1, 2, 300, 4}), 8);
     ADD_FAILURE() << "accepted";
   } catch (const DataError& error) {
-    EXPECT_NE(std::string(error.what()).find("got 300 at token 2"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("validation_000000.bin: token 2 is 300"), std::string::npos)
+        << error.what();
   }
 }
 

@@ -10,28 +10,28 @@ namespace {
 TEST(ByteTokenizer, EveryByteIsItsOwnTokenAndComesBack) {
   std::string text;
   for (int byte = 0; byte < 256; ++byte) text.push_back(static_cast<char>(byte));
-  const auto tokenizer = make_tokenizer("bytes");
-  EXPECT_EQ(tokenizer->name(), "bytes");
-  EXPECT_EQ(tokenizer->vocabulary(), 257);
-  EXPECT_EQ(tokenizer->end_of_document(), 256);
-  const std::vector<uint16_t> tokens = tokenizer->encode(text);
+  const Tokenizer tokenizer("bytes");
+  EXPECT_EQ(tokenizer.name(), "bytes");
+  EXPECT_EQ(tokenizer.vocabulary(), 257);
+  EXPECT_EQ(tokenizer.end_of_document(), 256);
+  const std::vector<uint16_t> tokens = tokenizer.encode(text);
   ASSERT_EQ(tokens.size(), 256u);
   for (size_t byte = 0; byte < 256; ++byte) EXPECT_EQ(tokens[byte], byte);
-  EXPECT_EQ(tokenizer->decode({tokens.begin(), tokens.end()}), text);
+  EXPECT_EQ(tokenizer.decode({tokens.begin(), tokens.end()}), text);
 }
 
 TEST(ByteTokenizer, TheEndOfADocumentHasNoText) {
-  const auto tokenizer = make_tokenizer("bytes");
-  EXPECT_EQ(tokenizer->decode({'a', 256, 'b'}), "ab");
+  const Tokenizer tokenizer("bytes");
+  EXPECT_EQ(tokenizer.decode({'a', 256, 'b'}), "ab");
 }
 
 TEST(ByteTokenizer, RefusesTokensOutsideTheVocabulary) {
-  const auto tokenizer = make_tokenizer("bytes");
-  EXPECT_THROW(tokenizer->decode({257}), DataError);
-  EXPECT_THROW(tokenizer->decode({-1}), DataError);
+  const Tokenizer tokenizer("bytes");
+  EXPECT_THROW(tokenizer.decode({257}), DataError);
+  EXPECT_THROW(tokenizer.decode({-1}), DataError);
 }
 
-TEST(MakeTokenizer, RefusesAnUnknownName) { EXPECT_THROW(make_tokenizer("words"), DataError); }
+TEST(ByteTokenizer, RefusesAnUnknownName) { EXPECT_THROW(Tokenizer("words"), DataError); }
 
 }  // namespace
 }  // namespace reprise

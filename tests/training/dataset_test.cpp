@@ -1,4 +1,4 @@
-#include "training/shard_file.h"
+#include "training/dataset.h"
 
 #include <gtest/gtest.h>
 
@@ -9,6 +9,38 @@
 
 namespace reprise {
 namespace {
+
+TEST(DatasetInfo, ComesBackAsWritten) {
+  const Scratch scratch;
+  const DatasetInfo written{"bytes", 257, 123, 45, 6, 0.9981};
+  write_dataset_info(scratch.path(), written);
+  const DatasetInfo read = read_dataset_info(scratch.path());
+  EXPECT_EQ(read.tokenizer, "bytes");
+  EXPECT_EQ(read.vocabulary, 257);
+  EXPECT_EQ(read.train_tokens, 123);
+  EXPECT_EQ(read.validation_tokens, 45);
+  EXPECT_EQ(read.documents, 6);
+  EXPECT_EQ(read.bytes_per_token, 0.9981);
+}
+
+TEST(DatasetInfo, IsTheDefaultWhenAbsentAndRefusedWhenDamaged) {
+  const Scratch scratch;
+  EXPECT_EQ(read_dataset_info(scratch.path()).vocabulary, 257);
+  write_dataset_info(scratch.path(), {});
+  const std::string whole = contents(scratch / "dataset.json");
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = whole;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  for (const std::string& damaged :
+       {std::string(), std::string("{}"), whole.substr(0, whole.size() / 2), with("dataset/1", "dataset/2"),
+        with("257", "0"), with("257", "65537"), with("257", "\"257\""), with("\"documents\"", "\"papers\""),
+        with("complete", "maybe")}) {
+    put(scratch / "dataset.json", damaged);
+    EXPECT_TRUE(has(message_of<DataError>([&] { read_dataset_info(scratch.path()); }), scratch / "dataset.json"))
+        << damaged;
+  }
+}
 
 TEST(ShardFile, RefusesDamagedShardsAndNamesThem) {
   const std::vector<uint16_t> four{1, 2, 3, 4};
