@@ -61,7 +61,8 @@ class RankRun {
   void run() {
     prepare();
     announce();
-    if (config_.monitoring.evaluate_every > 0) evaluate();
+    const int64_t every = config_.monitoring.evaluate_every;
+    if (every > 0) evaluate();
     const double started = now_seconds();
     while (trainer_->steps_done() < config_.run.steps) {
       StepReport report = trainer_->step();
@@ -71,9 +72,7 @@ class RankRun {
       if (trace_) trace_->add(report, *trainer_);
       for (auto& sink : sinks_) sink->step(report);
       trainer_->require_finite(report);
-      const bool last = report.step == config_.run.steps;
-      if (!last && config_.monitoring.evaluate_every > 0 && report.step % config_.monitoring.evaluate_every == 0)
-        evaluate();
+      if (every > 0 && report.step % every == 0 && report.step != config_.run.steps) evaluate();
     }
     end_.seconds = now_seconds() - started;
     evaluate();
@@ -182,25 +181,26 @@ class RankRun {
   }
 
   void announce() {
-    RunStart start{.run = config_.run.name,
-                   .model = fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(config_.model.family),
-                                        config_.model.layers, config_.model.width, config_.model.heads,
-                                        config_.model.context),
-                   .plan = strip_of(plan()),
-                   .plan_origin = plan().origin};
     const Prediction& predicted = choice_.planned.predicted;
-    start.planned_peak_bytes = end_.planned_peak_bytes =
-        static_cast<uint64_t>(predicted.peak_bytes) * ranks_of_process();
-    start.planned_step_seconds = end_.planned_step_seconds = predicted.step_seconds;
-    start.ranks = communicator_.size();
-    start.parameters = model_.parameters().count();
-    start.steps = config_.run.steps;
-    start.global_sequences = config_.global_sequences;
-    start.micro_sequences = config_.micro_sequences;
-    start.context = config_.model.context;
-    start.flops_per_token = flops_per_token(model_);
+    end_.planned_peak_bytes = static_cast<uint64_t>(predicted.peak_bytes) * ranks_of_process();
+    end_.planned_step_seconds = predicted.step_seconds;
     if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
     if (communicator_.rank() == 0) fmt::print("{}", bucket_line(choice_.costs));
+    const ModelConfig& model = config_.model;
+    const RunStart start{.run = config_.run.name,
+                         .model = fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(model.family),
+                                              model.layers, model.width, model.heads, model.context),
+                         .plan = strip_of(plan()),
+                         .plan_origin = plan().origin,
+                         .ranks = communicator_.size(),
+                         .parameters = model_.parameters().count(),
+                         .steps = config_.run.steps,
+                         .global_sequences = config_.global_sequences,
+                         .micro_sequences = config_.micro_sequences,
+                         .context = model.context,
+                         .flops_per_token = flops_per_token(model_),
+                         .planned_peak_bytes = end_.planned_peak_bytes,
+                         .planned_step_seconds = end_.planned_step_seconds};
     for (auto& sink : sinks_) sink->start(start);
   }
 

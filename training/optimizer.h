@@ -32,8 +32,7 @@ struct GradientCheck {
   torch::Tensor scale;  // () fp32: what the gradients are divided by, max(1, norm / clip_norm); 1 when clip_norm is 0
 };
 
-// A range of the flat tensors, in elements, at multiples of 16 (there the fused kernel's bits do not depend on the
-// cut).
+// A range of the flat tensors, in elements, cut at multiples of 16: there the fused kernel's bits do not depend on it.
 struct FlatRange {
   int64_t begin = 0, end = 0;
   bool decays = false;

@@ -47,10 +47,8 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
 
 Batch Rehearsal::draw(int64_t sequences) const {
   const ModelConfig& config = model_.config();
-  Batch batch;
-  batch.tokens = torch::randint(config.vocabulary, {sequences, config.context}, torch::kInt64);   // (B, T)
-  batch.targets = torch::randint(config.vocabulary, {sequences, config.context}, torch::kInt64);  // (B, T)
-  return batch;
+  const auto random = [&] { return torch::randint(config.vocabulary, {sequences, config.context}, torch::kInt64); };
+  return {.tokens = random(), .targets = random()};  // (B, T) both
 }
 
 }  // namespace reprise
