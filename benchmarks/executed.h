@@ -50,7 +50,7 @@ class Bench {
  public:
   explicit Bench(const Config& config)
       : config_(config),
-        rehearsal_(config.model, config.optimizer, config.global_sequences, config.run.seed),
+        rehearsal_(config.model, config.optimizer, config.global_sequences, config.run.seed, config.compute_type()),
         alone_(std::move(make_threads_communicators(1).front())),
         reducer_(*alone_, rehearsal_.flat().gradients, {{0, rehearsal_.flat().layout.numel, 0, 0}},
                  rehearsal_.model().size(), true) {}

@@ -24,9 +24,12 @@ double covered_seconds(const std::vector<WireInterval>& intervals) {
 }  // namespace
 
 GradientReducer::GradientReducer(Communicator& communicator, torch::Tensor flat_gradients, std::vector<Bucket> buckets,
-                                 int stages, bool overlap)
+                                 int stages, bool overlap, std::optional<torch::Dtype> travels_as)
     : communicator_(communicator),
       flat_(std::move(flat_gradients)),
+      staged_(travels_as.value_or(flat_.scalar_type()) == flat_.scalar_type()
+                  ? torch::Tensor()
+                  : torch::empty_like(flat_, flat_.options().dtype(travels_as))),
       buckets_(std::move(buckets)),
       stages_(stages),
       overlap_(overlap) {
@@ -75,6 +78,7 @@ void GradientReducer::finish() {
       throw PeerLost(std::string(lost.what()) + ", gradient bucket " + std::to_string(bucket) + " of " +
                      std::to_string(buckets_.size()));
     }
+    if (staged_.defined()) range(flat_, bucket).copy_(range(staged_, bucket));
     times_.buckets.push_back(pending_[bucket]->interval());
   }
   times_.exposed_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - wait_begin).count();
@@ -84,9 +88,14 @@ void GradientReducer::finish() {
 
 void GradientReducer::launch_until(int stage) {
   while (pending_.size() < buckets_.size() && buckets_[pending_.size()].lowest_stage >= stage) {
-    const Bucket& bucket = buckets_[pending_.size()];
-    pending_.push_back(communicator_.start_sum(flat_.narrow(0, bucket.begin, bucket.end - bucket.begin)));
+    const size_t bucket = pending_.size();
+    if (staged_.defined()) range(staged_, bucket).copy_(range(flat_, bucket));
+    pending_.push_back(communicator_.start_sum(range(staged_.defined() ? staged_ : flat_, bucket)));
   }
+}
+
+torch::Tensor GradientReducer::range(const torch::Tensor& flat, size_t bucket) const {
+  return flat.narrow(0, buckets_[bucket].begin, buckets_[bucket].end - buckets_[bucket].begin);
 }
 
 }  // namespace reprise

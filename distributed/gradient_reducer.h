@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "distributed/communicator.h"
@@ -17,22 +18,25 @@ struct ReducerTimes {
 };
 
 // Sums the flat gradients over all ranks, bucket by bucket, while the backward still runs. A bucket leaves as soon as
-// its lowest stage is final. With overlap off every bucket leaves in finish(): the same sums, the same bits. Main
-// thread only.
+// its lowest stage is final. With overlap off every bucket leaves in finish(): the same sums, the same bits. In a
+// narrower type than the gradients' each bucket travels as a rounded copy, from staging bytes of that type. Main thread
+// only.
 class GradientReducer {
  public:
   GradientReducer(Communicator& communicator, torch::Tensor flat_gradients, std::vector<Bucket> buckets, int stages,
-                  bool overlap);
+                  bool overlap, std::optional<torch::Dtype> travels_as = {});
   void begin_step();            // zeroes the flat gradients
   void stage_final(int stage);  // last, …, 0, once each per step; anything else throws std::logic_error
   void finish();                // launches what is left, waits for all: gradients are sums over ranks
   const ReducerTimes& times() const { return times_; }
 
  private:
+  torch::Tensor range(const torch::Tensor& flat, size_t bucket) const;
   void launch_until(int stage);  // every bucket whose lowest stage is this one or above
 
   Communicator& communicator_;
   torch::Tensor flat_;
+  torch::Tensor staged_;  // (numel) of the type that travels; undefined when that is the gradients' own
   std::vector<Bucket> buckets_;
   int stages_;
   bool overlap_;

@@ -112,6 +112,9 @@ int bench_overlap(const Options& options) {
   communicator->set_wait_limit(kPatience * config.distributed.deadline_seconds, "bench overlap");
   try {
     if (config.micro_sequences == kAuto) throw wrong_value("batch.micro_sequences", "the number to measure", "auto");
+    if (config.precision.reduce != torch::kFloat32) {
+      throw wrong_value("precision.reduce", "fp32, for every policy's copy would count in the peaks", "bf16", "fp32");
+    }
     const std::vector<OverlapRow> rows = measure_overlap(config, *communicator, setting);
     if (communicator->rank() != 0) return kDone;
     print_rows(options, rows);

@@ -10,7 +10,9 @@ constexpr int64_t kWidest = 64 << 20, kNarrowest = 256 << 10, kFirst = 1 << 20;
 
 }  // namespace
 
-std::vector<BucketCaps> bucket_caps(const DistributedSetting& setting, bool has_wire) {
+std::vector<BucketCaps> bucket_caps(const Config& config, bool has_wire) {
+  const DistributedSetting& setting = config.distributed;
+  const auto element_bytes = static_cast<int64_t>(c10::elementSize(config.precision.reduce));
   std::vector<int64_t> widths = {setting.bucket_bytes};
   if (setting.bucket_bytes == kAuto) {
     widths.clear();
@@ -25,17 +27,16 @@ std::vector<BucketCaps> bucket_caps(const DistributedSetting& setting, bool has_
         if (first < bytes) firsts.push_back(first);
       }
     }
-    for (const int64_t first : firsts) caps.push_back({first, bytes});
+    for (const int64_t first : firsts) caps.push_back({first, bytes, element_bytes});
   }
   if (!has_wire) caps.resize(1);
   return caps;
 }
 
 void cut_buckets(CostTable& costs, const FlatLayout& layout, const BucketCaps& caps) {
-  constexpr int64_t kElement = sizeof(float);
   costs.buckets.clear();
-  for (const Bucket& bucket : make_buckets(layout, caps.first_bytes, caps.bytes, kElement)) {
-    costs.buckets.push_back({bucket.lowest_stage, bucket.highest_stage, (bucket.end - bucket.begin) * kElement});
+  for (const Bucket& bucket : make_buckets(layout, caps.first_bytes, caps.bytes, caps.element_bytes)) {
+    costs.buckets.push_back({bucket.lowest_stage, bucket.highest_stage, (bucket.end - bucket.begin) * caps.element_bytes});
   }
 }
 

@@ -11,11 +11,12 @@ namespace reprise {
 
 struct BucketCaps {
   int64_t first_bytes = 0, bytes = 0;
+  int64_t element_bytes = sizeof(float);  // of a gradient on the wire
 };
 
 // The caps that the configuration allows, widest first: powers of two where it says auto. The widest alone without a
 // wire, which makes all of them equal.
-std::vector<BucketCaps> bucket_caps(const DistributedSetting& setting, bool has_wire);
+std::vector<BucketCaps> bucket_caps(const Config& config, bool has_wire);
 
 // Cuts the flat gradients into the table's buckets.
 void cut_buckets(CostTable& costs, const FlatLayout& layout, const BucketCaps& caps);

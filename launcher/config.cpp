@@ -89,6 +89,10 @@ void derive_batch(Config& config) {
 }
 
 void check_system(const Config& config) {
+  const std::string& compute = config.precision.compute;
+  if (compute == "fp16" || compute == "tf32") {
+    throw wrong_value("precision.compute", "fp32 or bf16 on the CPU", compute, "bf16");
+  }
   if (config.distributed.backend != "threads" && config.distributed.threads_ranks != 1) {
     throw wrong_value("distributed.ranks", "1 with distributed.backend: mpi, where mpirun says how many",
                       std::to_string(config.distributed.threads_ranks));
@@ -140,19 +144,25 @@ ConfigError at_setting(const Config& config, const InvalidSetting& error) {
   return ConfigError(fmt::format("{}{}{}: {}", place, place.empty() ? "" : " ", error.key(), error.what()));
 }
 
+torch::Dtype Config::compute_type() const {
+  if (precision.compute == "bf16") return torch::kBFloat16;
+  return precision.compute == "fp16" ? torch::kFloat16 : torch::kFloat32;
+}
+
 TrainerSetting Config::trainer() const {
   TrainerSetting setting;
   setting.seed = run.seed;
   setting.steps = run.steps;
   setting.global_sequences = global_sequences;
   setting.micro_sequences = micro_sequences;
-  const BucketCaps caps = bucket_caps(distributed, false).front();  // auto is still there only without a wire
+  const BucketCaps caps = bucket_caps(*this, false).front();  // auto is still there only without a wire
   setting.first_bucket_bytes = caps.first_bytes;
   setting.bucket_bytes = caps.bytes;
   setting.overlap = distributed.overlap;
   setting.deadline_seconds = distributed.deadline_seconds;
   setting.on_non_finite = on_non_finite;
   setting.optimizer = optimizer;
+  setting.precision = {compute_type(), precision.reduce, precision.scales_loss};
   return setting;
 }
 

@@ -45,6 +45,12 @@ struct DistributedSetting {
   double deadline_seconds = 30;
 };
 
+struct PrecisionSetting {
+  std::string compute = "fp32";           // fp32 tf32 bf16 fp16
+  torch::Dtype reduce = torch::kFloat32;  // or bf16
+  bool scales_loss = false;               // key precision.loss_scaling
+};
+
 struct MonitoringSetting {
   int64_t every_steps = 10;
   int64_t evaluate_every = 0;    // 0: at the end only
@@ -66,7 +72,7 @@ struct Config {
   PolicySetting checkpointing;
   BudgetSetting budget;
   DistributedSetting distributed;
-  std::string compute = "fp32";
+  PrecisionSetting precision;
   MonitoringSetting monitoring;
 
   struct Origin {
@@ -75,6 +81,7 @@ struct Config {
   std::string source;                     // the file
   std::map<std::string, Origin> origins;  // of every key, and of the sections that the file has
 
+  torch::Dtype compute_type() const;  // of activations; tf32 computes on fp32
   TrainerSetting trainer() const;
 };
 

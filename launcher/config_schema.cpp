@@ -167,7 +167,12 @@ Rows system() {
       row("distributed.deadline", duration(0.1, 86400), "floor of every wait's limit",
           MEMBER(distributed.deadline_seconds)),
 
-      row("precision.compute", name({"fp32"}), "of forward and backward", MEMBER(compute)),
+      row("precision.compute", name({"fp32", "tf32", "bf16", "fp16"}),
+          "of forward and backward; parameters, norms and loss stay fp32", MEMBER(precision.compute)),
+      row("precision.reduce", choice<torch::Dtype>({{"fp32", torch::kFloat32}, {"bf16", torch::kBFloat16}}),
+          "of gradients between ranks", MEMBER(precision.reduce)),
+      row("precision.loss_scaling", choice<bool>({{"off", false}, {"dynamic", true}}),
+          "form gradients 2^k times too large, for narrow exponents", MEMBER(precision.scales_loss)),
 
       row("monitoring.every_steps", integer(1, kNoLimit), "steps between lines on the console",
           MEMBER(monitoring.every_steps)),

@@ -57,7 +57,7 @@ bool is_better(const PlannedStep& a, const PlannedStep& b) {
 PlannedStep plan_with_buckets(Config& candidate, CostTable& costs, const FlatLayout* layout, int local_ranks) {
   constexpr double kWorthwhile = 1e-3;
   if (layout == nullptr) return choose_plan(candidate, costs, local_ranks);
-  const std::vector<BucketCaps> all_caps = bucket_caps(candidate.distributed, costs.wire.has_value());
+  const std::vector<BucketCaps> all_caps = bucket_caps(candidate, costs.wire.has_value());
   BucketCaps chosen = all_caps.front();
   cut_buckets(costs, *layout, chosen);
   const PlannedStep widest = choose_plan(candidate, costs, local_ranks);

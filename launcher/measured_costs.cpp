@@ -49,7 +49,7 @@ double median_seconds(int rounds, const std::function<void()>& work) {
 }
 
 double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
-  AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting);
+  AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting, flat.computed);
   return median_seconds(5, [&] {
     flat.gradients.zero_();  // the step begins with it
     optimizer.step(setting.learning_rate, optimizer.check_and_clip());
@@ -58,8 +58,8 @@ double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
 
 CostTable measure_sample(const Config& config, double seconds) {
   StageChain model(sample_of(config));
-  FlatModel flat(model, true);
-  model.parameters().initialize(config.run.seed);
+  FlatModel flat(model, true, config.compute_type());
+  flat.initialize(model, config.run.seed);
   CostTable costs = profile(model, {config.micro_sequences, config.model.context, config.run.seed, seconds});
   costs.device = fmt::format("{}, {} threads", read_host_facts().processor, at::get_num_threads());
   flat.gradients.zero_();
@@ -101,9 +101,12 @@ CostTable expand(CostTable costs, const Config& config, int ranks) {
   // micro-batch and both tensors of the one read ahead.
   constexpr int64_t kFlatTensors = 4, kTokenTensors = 3;
   costs.base_bytes += (kFlatTensors * layout.numel + 1) * static_cast<int64_t>(sizeof(float));
+  for (const torch::Dtype copy : {config.compute_type(), config.precision.reduce}) {
+    if (copy != torch::kFloat32) costs.base_bytes += layout.numel * static_cast<int64_t>(c10::elementSize(copy));
+  }
   if (costs.micro_batches > 1) costs.base_bytes += static_cast<int64_t>(sizeof(double));
   costs.base_bytes += kTokenTensors * costs.tokens * static_cast<int64_t>(sizeof(int64_t));
-  cut_buckets(costs, layout, bucket_caps(config.distributed, false).front());
+  cut_buckets(costs, layout, bucket_caps(config, false).front());
   return costs;
 }
 
@@ -114,7 +117,7 @@ fs::path cache_file(const Config& config) {
       fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} | {} {} | {} {} | {} {} {} {}", name_of(model.family),
                   sample_of(config).layers, model.width, model.heads, model.kv_heads, model.feed_forward, model.context,
                   model.dropout > 0, model.vocabulary, model.tie_embeddings, model.head_chunk_tokens, model.rope_theta,
-                  config.micro_sequences, config.compute, read_host_facts().processor, at::get_num_threads(), kVersion,
+                  config.micro_sequences, config.precision.compute, read_host_facts().processor, at::get_num_threads(), kVersion,
                   kCommit, kBuildType, kLibTorch);
   const char* cache = std::getenv("REPRISE_CACHE");
   const char* home = std::getenv("HOME");

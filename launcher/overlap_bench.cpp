@@ -154,7 +154,8 @@ std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& comm
   together(communicator, [&] { costs = cached_costs(config, communicator.size(), 4, [] {}); });
   take_worst(communicator, costs);
   if (communicator.size() > 1) costs.wire = fit_wire(communicator);
-  Rehearsal rehearsal(config.model, config.optimizer, config.global_sequences / communicator.size(), config.run.seed);
+  Rehearsal rehearsal(config.model, config.optimizer, config.global_sequences / communicator.size(), config.run.seed,
+                      config.compute_type());
   const FlatLayout& layout = rehearsal.flat().layout;
   const std::unique_ptr<Communicator> nobody = std::move(make_threads_communicators(1).front());
   const int64_t budget = setting.budget_bytes > 0 ? setting.budget_bytes : default_budget(costs);

@@ -41,7 +41,7 @@ void copy_weights(const SafetensorsFile& file, const std::string& path, StageCha
                                   fmt::join(parameter.shape, "x"), c10::toString(saved.scalar_type()),
                                   fmt::join(saved.sizes().vec(), "x")));
     }
-    torch::Tensor value = parameter.value;
+    torch::Tensor value = parameter.master;
     value.copy_(saved);
   }
 }

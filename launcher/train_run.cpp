@@ -107,8 +107,8 @@ class RankRun {
     together(communicator_, [&] {
       if (communicator_.rank() == 0) directory_.emplace(config_);
     });
-    flat_.emplace(model_, true);
-    model_.parameters().initialize(config_.run.seed);
+    flat_.emplace(model_, true, config_.compute_type());
+    flat_->initialize(model_, config_.run.seed);
     together(communicator_,
              [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, config_.trainer()); });
     require_agreement(communicator_,

@@ -63,6 +63,12 @@ Rotary::Rotary(int64_t context, int64_t head_width, double theta) {
 }
 
 void Rotary::apply_(Tensor heads, bool inverse) const {
+  if (heads.element_size() < 4) {  // a narrow type has no room for the angle of a far position
+    const Tensor wide = heads.to(torch::kFloat32);
+    apply_(wide, inverse);
+    heads.copy_(wide);
+    return;
+  }
   const int64_t positions = heads.size(2), half = heads.size(3) / 2;
   const Tensor c = cosine.narrow(0, 0, positions).to(heads.options());  // (T, D/2)
   const Tensor s = sine.narrow(0, 0, positions).to(heads.options());

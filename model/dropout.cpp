@@ -18,8 +18,8 @@ void run_kernel(const Dropout& dropout, const StageContext& context, const torch
               "dropout addresses elements of contiguous tensors");
   const int64_t per_sequence = value.size(1) * value.size(2);
   const uint32_t threshold = dropout_threshold(dropout.rate);
-  AT_DISPATCH_FLOATING_TYPES(value.scalar_type(), "dropout", [&] {
-    const auto scale = static_cast<scalar_t>(1.0 / (1.0 - dropout.rate));
+  const double scale = 1.0 / (1.0 - dropout.rate);
+  AT_DISPATCH_FLOATING_TYPES_AND(torch::kBFloat16, value.scalar_type(), "dropout", [&] {
     const scalar_t* from = value.const_data_ptr<scalar_t>();
     const scalar_t* added = residual.defined() ? residual.const_data_ptr<scalar_t>() : nullptr;
     scalar_t* to = out.mutable_data_ptr<scalar_t>();

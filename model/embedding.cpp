@@ -34,7 +34,8 @@ Tensor Embedding::forward(Tensor tokens, const StageContext& context) {
 // index_add_ touches the rows in use only; a gradient of the table's size would cost more than all else in this stage.
 void Embedding::add_gradients(const Tensor& grad, const Tensor& tokens, const StageContext& context) const {
   const Tensor grad_sum = dropout_.backward(grad, context);  // (B, T, C)
-  token_->grad().index_add_(0, tokens.flatten(), grad_sum.flatten(0, 1));
+  Tensor& token_grad = token_->grad();
+  token_grad.index_add_(0, tokens.flatten(), grad_sum.flatten(0, 1).to(token_grad.scalar_type()));
   if (!position_) return;
   const Tensor rows = position_->grad().narrow(0, 0, tokens.size(1));
   for (const Tensor& sequence : grad_sum.unbind(0)) rows.add_(sequence);

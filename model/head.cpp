@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "model/linear.h"
+
 namespace reprise {
 
 using torch::Tensor;
@@ -36,25 +38,31 @@ Tensor Head::forward(Tensor input, const StageContext& context) {
 Tensor Head::loss_sum(const Tensor& x, const Tensor& targets, double loss_scale, Tensor grad_x) const {
   const int64_t tokens = x.size(0), chunk = std::min(chunk_tokens_, tokens);
   const Tensor weight = weight_->value.narrow(0, 0, vocabulary_);  // (V, C)
+  const bool is_narrow = x.element_size() < 4;
+  const auto wide = is_narrow ? torch::kFloat32 : x.scalar_type();
   const Tensor buffer = at::empty({chunk, vocabulary_}, x.options());
-  const Tensor minus_one = at::full({1, 1}, -1, x.options());
+  const Tensor wide_buffer = is_narrow ? at::empty({chunk, vocabulary_}, x.options().dtype(wide)) : buffer;
+  const Tensor minus_one = at::full({1, 1}, -1, wide_buffer.options());
   Tensor loss = at::zeros({}, x.options().dtype(torch::kFloat64));
   for (int64_t first = 0; first < tokens; first += chunk) {
     const int64_t rows = std::min(chunk, tokens - first);
     const Tensor x_rows = x.narrow(0, first, rows);
     const Tensor target = targets.narrow(0, first, rows).unsqueeze(1);  // (rows, 1)
-    Tensor logits = buffer.narrow(0, 0, rows);                          // (rows, V)
-    at::mm_out(logits, x_rows, weight.t());
+    Tensor product = buffer.narrow(0, 0, rows);                         // (rows, V), in the type of x
+    Tensor logits = wide_buffer.narrow(0, 0, rows);                     // the same, in the type of the statistics
+    at::mm_out(product, x_rows, weight.t());
+    if (is_narrow) logits.copy_(product);
     const Tensor shortfall = logits.amax(1, /*keepdim=*/true).sub_(logits.gather(1, target));
     at::_softmax_out(logits, logits, 1, /*half_to_float=*/false);
     loss.add_(shortfall.sub_(logits.amax(1, /*keepdim=*/true).log_()).sum(torch::kFloat64));
     if (!grad_x.defined()) continue;
     logits.scatter_add_(1, target, minus_one.expand({rows, 1}));
-    weight_->grad().narrow(0, 0, vocabulary_).addmm_(logits.t(), x_rows, /*beta=*/1, /*alpha=*/loss_scale);
+    if (is_narrow) product.copy_(logits);
+    add_product_(weight_->grad().narrow(0, 0, vocabulary_), product, x_rows, loss_scale);
     Tensor grad_rows = grad_x.narrow(0, first, rows);
-    at::mm_out(grad_rows, logits, weight).mul_(loss_scale);
+    at::mm_out(grad_rows, product, weight).mul_(loss_scale);
   }
-  return loss.to(x.scalar_type());
+  return loss.to(wide);
 }
 
 Normed Head::normalised(const Tensor& input) const { return norm_ ? norm_->forward(input) : Normed{input, {}, {}}; }

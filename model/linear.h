@@ -6,6 +6,10 @@
 
 namespace reprise {
 
+// sum (n, m) += scale · aᵀ·b for a (k, n) and b (k, m). Where a and b are narrower than the sum, their product is
+// rounded to their type and then added, block of rows by block, so that no temporary has the sum's size.
+void add_product_(torch::Tensor sum, const torch::Tensor& a, const torch::Tensor& b, double scale = 1);
+
 // y = x · Wᵀ + b with gradients by hand: they are added in place to the parameters' .grad views, without a temporary of
 // the weight's size. Tensors are (B, T, in) and (B, T, out). Works on a range of W's rows where one matrix serves
 // several outputs.

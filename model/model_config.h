@@ -18,10 +18,10 @@ struct ModelConfig {
   int64_t feed_forward = 0;
   int64_t context = 128;
   double dropout = 0.0;
-  int64_t vocabulary = 257;          // real entries; tables are padded to padded_vocabulary()
+  int64_t vocabulary = 257;  // real entries; tables are padded to padded_vocabulary()
   bool tie_embeddings = true;
-  int64_t head_chunk_tokens = 128;   // rows of logits that exist at once; part of the definition, not of the plan
-  double rope_theta = 10000.0;       // llama only
+  int64_t head_chunk_tokens = 128;  // rows of logits that exist at once; part of the definition, not of the plan
+  double rope_theta = 10000.0;      // llama only
 
   int64_t padded_vocabulary() const { return (vocabulary + 63) / 64 * 64; }
   int64_t head_width() const { return width / heads; }

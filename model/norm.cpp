@@ -7,20 +7,21 @@ namespace {
 
 Normed rms_forward(const torch::Tensor& x, const torch::Tensor& weight, double epsilon) {
   const double width = static_cast<double>(x.size(-1));
-  torch::Tensor root = at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true);  // (B, T, 1), √Σx²
+  torch::Tensor root =  // (B, T, 1), √Σx²
+      at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true, weight.scalar_type());
   torch::Tensor reciprocal = root.square_().div_(width).add_(epsilon).rsqrt_();
-  return {at::mul(x, reciprocal).mul_(weight), {}, reciprocal};
+  return {at::mul(x, reciprocal).mul_(weight).to(x.scalar_type()), {}, reciprocal};
 }
 
 // With r = 1/√(mean(x²) + ε) and y = w ∘ x·r:  dw = Σ dy ∘ x·r  and  dx = w ∘ dy·r − x·r²·mean(w ∘ dy ∘ x·r).
 torch::Tensor rms_backward(const torch::Tensor& grad, const torch::Tensor& x, const torch::Tensor& reciprocal,
                            const Parameter& weight) {
-  torch::Tensor product = at::mul(grad, x).mul_(reciprocal);  // (B, T, C)
+  torch::Tensor product = at::mul(grad.to(reciprocal.scalar_type()), x).mul_(reciprocal);  // (B, T, C)
   weight.grad().add_(product.sum(at::IntArrayRef{0, 1}));
   torch::Tensor factor = product.matmul(weight.value).unsqueeze(-1);  // (B, T, 1)
   product.reset();
   factor.mul_(reciprocal).mul_(reciprocal).div_(static_cast<double>(x.size(-1)));
-  return at::mul(grad, weight.value).mul_(reciprocal).addcmul_(x, factor, -1);
+  return at::mul(grad, weight.value).mul_(reciprocal).addcmul_(x, factor, -1).to(grad.scalar_type());
 }
 
 }  // namespace

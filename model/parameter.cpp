@@ -36,14 +36,17 @@ int64_t ParameterTable::count() const {
   return total;
 }
 
-void ParameterTable::bind(const std::vector<torch::Tensor>& values, const std::vector<torch::Tensor>& gradients) {
-  if (values.size() != entries_.size() || gradients.size() != entries_.size()) {
+void ParameterTable::bind(const std::vector<torch::Tensor>& masters, const std::vector<torch::Tensor>& gradients,
+                          const std::vector<torch::Tensor>& computed) {
+  if (masters.size() != entries_.size() || gradients.size() != entries_.size()) {
     throw std::invalid_argument("bind: one value and one gradient for each of " + std::to_string(size()) +
                                 " parameters are needed");
   }
   for (size_t i = 0; i < entries_.size(); ++i) {
     Parameter& parameter = *entries_[i];
-    parameter.value = values[i].view(parameter.shape).detach();
+    parameter.master = masters[i].view(parameter.shape).detach();
+    const bool has_copy = !computed.empty() && !parameter.is_wide;
+    parameter.value = has_copy ? computed[i].view(parameter.shape).detach() : parameter.master.detach();
     if (!gradients[i].defined()) continue;
     parameter.value.set_requires_grad(true);
     parameter.value.mutable_grad() = gradients[i].view(parameter.shape).detach();
@@ -53,7 +56,7 @@ void ParameterTable::bind(const std::vector<torch::Tensor>& values, const std::v
 void ParameterTable::initialize(uint64_t seed) const {
   const torch::NoGradGuard no_graph;
   for (const auto& entry : entries_) {
-    const torch::Tensor live = entry->value.zero_().narrow(0, 0, entry->live_rows);
+    const torch::Tensor live = entry->master.zero_().narrow(0, 0, entry->live_rows);
     if (entry->deviation > 0) {
       // Drawn on the CPU whatever the parameter's device, so that every device starts from the same values.
       at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(generator_seed(seed, entry->name));

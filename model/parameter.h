@@ -18,8 +18,10 @@ struct Parameter {
   double deviation = 0.0;
   int64_t live_rows = -1;   // rows from here on are vocabulary padding, always zero; the table makes -1 all
   bool decays = false;      // weight decay applies: matrices only
+  bool is_wide = false;     // computes in the type of its master even where the others compute in a narrower one: norms
   std::vector<int> stages;  // that use it, ascending; its gradient is final with the first
-  torch::Tensor value;      // the autograd leaf, shape as above; undefined before bind()
+  torch::Tensor master;     // what the optimizer updates and files hold; undefined before bind()
+  torch::Tensor value;      // the autograd leaf, shape as above: the master itself, or its copy in the compute type
 
   int64_t numel() const;
   int lowest_stage() const { return stages.front(); }
@@ -34,11 +36,14 @@ class ParameterTable {
   Parameter& operator[](int i) const { return *entries_[static_cast<size_t>(i)]; }
   int64_t count() const;  // trainable elements, padding rows of the vocabulary excluded
 
-  // Gives parameter i the leaf values[i] (same shape) and the gradient view gradients[i], in the manner of
-  // `flat.narrow(..).view(..).detach()`. Gradients may be undefined for a model that is only evaluated.
-  void bind(const std::vector<torch::Tensor>& values, const std::vector<torch::Tensor>& gradients);
+  // Gives parameter i the storage masters[i] (same shape) and the gradient view gradients[i], in the manner of
+  // `flat.narrow(..).view(..).detach()`, and, where `computed` is not empty, the leaf computed[i] of a narrower type,
+  // which somebody keeps equal to the master. A gradient has its master's type. Gradients may be undefined for a model
+  // that is only evaluated.
+  void bind(const std::vector<torch::Tensor>& masters, const std::vector<torch::Tensor>& gradients,
+            const std::vector<torch::Tensor>& computed = {});
 
-  // Writes initial values: f(seed, parameter name), equal on every rank and for every layout.
+  // Writes initial values into the masters: f(seed, parameter name), equal on every rank and for every layout.
   void initialize(uint64_t seed) const;
 
  private:

@@ -103,6 +103,8 @@ class Builder {
   Norm norm(const std::string& name) {
     Parameter* weight = vector(name + ".weight", config_.width, 1);
     Parameter* bias = traits_.rms_norm ? nullptr : vector(name + ".bias", config_.width, 0);
+    weight->is_wide = true;
+    if (bias) bias->is_wide = true;
     return {weight, bias, kEpsilon};
   }
 

@@ -1,10 +1,10 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <memory>
 #include <utility>
 #include <vector>
-
-#include <torch/types.h>
 
 #include "model/model_config.h"
 #include "model/parameter.h"
@@ -15,7 +15,7 @@ namespace reprise {
 // A model: stages embedding, then attention and feed_forward per layer, then head; and the table of their parameters.
 class StageChain {
  public:
-  explicit StageChain(const ModelConfig& config);   // parameters are described but not bound
+  explicit StageChain(const ModelConfig& config);  // parameters are described but not bound
   // Any stages, for what runs chains without caring what they compute; config() is the default one.
   StageChain(std::vector<std::unique_ptr<Stage>> stages, ParameterTable parameters)
       : parameters_(std::move(parameters)), stages_(std::move(stages)) {}

@@ -107,6 +107,7 @@ void JsonLines::step(const StepReport& report) {
                  .add("learning_rate", report.learning_rate)
                  .add("tokens", report.tokens)
                  .add("skipped", report.skipped)
+                 .add("loss_scale", report.loss_scale)
                  .add("step_seconds", report.step_seconds)
                  .add("data_seconds", report.data_seconds)
                  .add("forward_seconds", report.forward_seconds)

@@ -15,6 +15,7 @@ struct StepReport {
   double learning_rate = 0;
   int64_t tokens = 0;                // targets of the global batch
   bool skipped = false;              // a non-finite gradient: no update
+  double loss_scale = 1;             // what this step's gradients were formed too large by
 
   double start_seconds = 0;          // steady_clock of this rank
   double step_seconds = 0;

@@ -35,25 +35,32 @@ std::vector<FlatRange> ranges_of(const FlatLayout& layout, const ParameterTable&
 
 }  // namespace
 
-FlatModel::FlatModel(StageChain& model, bool with_gradients, torch::Dtype dtype)
+FlatModel::FlatModel(StageChain& model, bool with_gradients, torch::Dtype compute)
     : layout(layout_of(model)),
-      parameters(torch::zeros({layout.numel}, dtype)),
-      gradients(with_gradients ? torch::zeros({layout.numel}, dtype) : torch::Tensor()),
+      parameters(torch::zeros({layout.numel}, torch::kFloat32)),
+      computed(compute == torch::kFloat32 ? torch::Tensor() : torch::zeros({layout.numel}, compute)),
+      gradients(with_gradients ? torch::zeros({layout.numel}, torch::kFloat32) : torch::Tensor()),
       ranges(ranges_of(layout, model.parameters())) {
   ParameterTable& table = model.parameters();
-  std::vector<torch::Tensor> values, gradient_views;
+  std::vector<torch::Tensor> masters, gradient_views, copies;
   for (int i = 0; i < table.size(); ++i) {
-    values.push_back(layout.view(parameters, i).view(table[i].shape).set_requires_grad(with_gradients));
-    gradient_views.push_back(with_gradients ? layout.view(gradients, i).view(table[i].shape) : torch::Tensor());
+    masters.push_back(layout.view(parameters, i));
+    gradient_views.push_back(with_gradients ? layout.view(gradients, i) : torch::Tensor());
+    if (computed.defined()) copies.push_back(layout.view(computed, i));
   }
-  table.bind(values, gradient_views);
+  table.bind(masters, gradient_views, copies);
+}
+
+void FlatModel::initialize(StageChain& model, uint64_t seed) {
+  model.parameters().initialize(seed);
+  if (computed.defined()) computed.copy_(parameters);
 }
 
 std::string weights_hash(const StageChain& model) {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
   XXH3_64bits_reset(state.get());
   for (int i = 0; i < model.parameters().size(); ++i) {
-    const torch::Tensor& value = model.parameters()[i].value;
+    const torch::Tensor& value = model.parameters()[i].master;
     XXH3_64bits_update(state.get(), value.const_data_ptr(), value.nbytes());
   }
   return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));

@@ -45,11 +45,12 @@ double learning_rate_at(const OptimizerSetting& setting, int64_t step, int64_t s
 }
 
 AdamW::AdamW(torch::Tensor flat_parameters, torch::Tensor flat_gradients, const std::vector<FlatRange>& ranges,
-             OptimizerSetting setting)
+             OptimizerSetting setting, torch::Tensor computed)
     : parameters_(std::move(flat_parameters)),
       gradients_(std::move(flat_gradients)),
       first_moment_(torch::zeros_like(parameters_)),
       second_moment_(torch::zeros_like(parameters_)),
+      computed_(std::move(computed)),
       count_(torch::zeros({}, parameters_.options().dtype(torch::kFloat32))),
       setting_(setting) {
   check_ranges(ranges, parameters_.numel());
@@ -69,11 +70,13 @@ AdamW::AdamW(torch::Tensor flat_parameters, torch::Tensor flat_gradients, const 
   }
 }
 
-GradientCheck AdamW::check_and_clip() const {
+GradientCheck AdamW::check_and_clip(const torch::Tensor& loss_scale) const {
   GradientCheck check;
   check.norm = at::linalg_vector_norm(gradients_).to(torch::kFloat32);
+  if (loss_scale.defined()) check.norm.div_(loss_scale);
   check.found_inf = check.norm.isfinite().logical_not().to(torch::kFloat32);
   check.scale = setting_.clip_norm > 0 ? check.norm.div(setting_.clip_norm).clamp_min(1) : torch::ones_like(check.norm);
+  if (loss_scale.defined()) check.scale.mul_(loss_scale);
   return check;
 }
 
@@ -84,6 +87,7 @@ void AdamW::step(double learning_rate, const GradientCheck& check) {
                       learning_rate, setting_.beta1, setting_.beta2, group.weight_decay, setting_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false, check.scale, check.found_inf);
   }
+  if (computed_.defined()) computed_.copy_(parameters_);
 }
 
 }  // namespace reprise

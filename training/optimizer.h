@@ -27,9 +27,10 @@ struct OptimizerSetting {
 double learning_rate_at(const OptimizerSetting& setting, int64_t step, int64_t steps);
 
 struct GradientCheck {
-  torch::Tensor norm;       // () fp32: before clipping; non-finite when any gradient is (or its square overflows)
+  torch::Tensor norm;  // () fp32: of the unscaled gradient before clipping; non-finite when any gradient is (or its
+                       // square overflows)
   torch::Tensor found_inf;  // () fp32: 1 when the update must be skipped, else 0
-  torch::Tensor scale;  // () fp32: what the gradients are divided by, max(1, norm / clip_norm); 1 when clip_norm is 0
+  torch::Tensor scale;      // () fp32: what the gradients are divided by, loss_scale · max(1, norm / clip_norm)
 };
 
 // A range of the flat tensors, in elements, cut at multiples of 16: there the fused kernel's bits do not depend on it.
@@ -45,10 +46,13 @@ struct FlatRange {
 class AdamW {
  public:
   // Throws std::invalid_argument when ranges are empty, overlap, descend, stick out or do not start at multiples of 16.
+  // `computed`: the parameters in a narrower type, converted anew after every update; undefined: there is none.
   AdamW(torch::Tensor flat_parameters, torch::Tensor flat_gradients, const std::vector<FlatRange>& ranges,
-        OptimizerSetting setting);
+        OptimizerSetting setting, torch::Tensor computed = {});
 
-  GradientCheck check_and_clip() const;  // stays on the device, equal on every rank
+  // Of gradients that are `loss_scale` times too large, () fp32; undefined: 1. Stays on the device, equal on every
+  // rank.
+  GradientCheck check_and_clip(const torch::Tensor& loss_scale = {}) const;
   // Leaves the clipped gradients in the flat tensor. Does nothing, moments and count included, when found_inf is 1.
   void step(double learning_rate, const GradientCheck& check);
 
@@ -58,8 +62,8 @@ class AdamW {
     double weight_decay = 0;
   };
 
-  torch::Tensor parameters_, gradients_, first_moment_, second_moment_;  // (numel)
-  torch::Tensor count_;                                                  // () fp32: updates made
+  torch::Tensor parameters_, gradients_, first_moment_, second_moment_, computed_;  // (numel)
+  torch::Tensor count_;                                                             // () fp32: updates made
   OptimizerSetting setting_;
   std::vector<Group> groups_;
 };

@@ -6,13 +6,14 @@
 
 namespace reprise {
 
-Rehearsal::Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed)
+Rehearsal::Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed,
+                     torch::Dtype compute)
     : setting_(optimizer),
       sequences_(sequences),
       model_(model),
-      flat_(model_, true),
-      optimizer_(flat_.parameters, flat_.gradients, flat_.ranges, optimizer) {
-  model_.parameters().initialize(seed);
+      flat_(model_, true, compute),
+      optimizer_(flat_.parameters, flat_.gradients, flat_.ranges, optimizer, flat_.computed) {
+  flat_.initialize(model_, seed);
 }
 
 RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reducer, int64_t micro_sequences, int ranks) {

@@ -26,7 +26,8 @@ struct RehearsedStep {
 class Rehearsal {
  public:
   // `sequences` of this rank a step.
-  Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed);
+  Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed,
+            torch::Dtype compute);
 
   // In micro-batches of `micro_sequences`, a divisor of the step's. `ranks` divide the loss, so that the sums over
   // ranks have the size of a mean.

@@ -26,10 +26,12 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
       setting_(setting),
       micro_scale_(1.0 / static_cast<double>(setting.global_sequences * model.config().context)),
       buckets_(make_buckets(flat.layout, setting.first_bucket_bytes, setting.bucket_bytes,
-                            static_cast<int64_t>(flat.gradients.element_size()))),
+                            static_cast<int64_t>(c10::elementSize(setting.precision.reduce)))),
       executor_(model, std::move(plan), setting.seed),
-      reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap),
-      optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer),
+      reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap, setting.precision.reduce),
+      optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer, flat.computed),
+      scaler_(setting.precision.scales_loss),
+      loss_scale_(scaler_.scale().item<double>()),
       data_(shards, {.global_sequences = setting.global_sequences,
                      .micro_sequences = setting.micro_sequences,
                      .context = model.config().context,
@@ -54,12 +56,13 @@ StepReport Trainer::step() {
     const double asked = now_seconds();
     const Batch batch = data_.next();
     data_seconds_ += now_seconds() - asked;
-    loss_sum_ += executor_.run(batch, micro_scale_, last ? reduce_when_final_ : keep_accumulating_);
+    loss_sum_ += executor_.run(batch, micro_scale_ * loss_scale_, last ? reduce_when_final_ : keep_accumulating_);
   }
   reducer_.finish();  // gradients are now sums over all ranks and micro-batches
   const double check_started = now_seconds();
-  const GradientCheck check = optimizer_.check_and_clip();  // equal on every rank
+  const GradientCheck check = optimizer_.check_and_clip(scaler_.scale());  // equal on every rank
   optimizer_.step(learning_rate_at(setting_.optimizer, step_, setting_.steps), check);
+  scaler_.update(check.found_inf);
   // The step ends here; the rest is reporting.
   return report(check, started, check_started);
 }
@@ -72,6 +75,7 @@ StepReport Trainer::report(const GradientCheck& check, double started, double ch
   report.step = ++step_;
   report.grad_norm = check.norm.item<double>();
   report.skipped = check.found_inf.item<double>() != 0;
+  report.loss_scale = std::exchange(loss_scale_, scaler_.scale().item<double>());
   report.tokens = setting_.global_sequences * model_.config().context;
   report.start_seconds = started;
   report.step_seconds = ended - started;
@@ -100,7 +104,8 @@ StepReport Trainer::report(const GradientCheck& check, double started, double ch
 }
 
 void Trainer::require_finite(const StepReport& report) const {
-  if (!report.skipped || setting_.on_non_finite == NonFinite::skip) return;
+  const bool is_search = scaler_.is_dynamic() && report.loss_scale > 1;
+  if (!report.skipped || is_search || setting_.on_non_finite == NonFinite::skip) return;
   throw TrainingStopped(fmt::format(
       "step {}: the gradient is not finite (loss {}, gradient norm {}); the weights are those of step {}. Lower "
       "optimizer.learning_rate, or set optimizer.on_non_finite: skip",

@@ -8,6 +8,7 @@
 #include "model/stage_chain.h"
 #include "monitoring/step_report.h"
 #include "training/flat_model.h"
+#include "training/loss_scaler.h"
 #include "training/optimizer.h"
 #include "training/token_data.h"
 
@@ -24,6 +25,7 @@ struct TrainerSetting {
   double deadline_seconds = 30;  // floor of every wait's limit
   NonFinite on_non_finite = NonFinite::stop;
   OptimizerSetting optimizer;
+  Precision precision;
 };
 
 // One rank's training: owns executor, reducer and optimizer, built in that order. Main thread only; every method but
@@ -35,11 +37,11 @@ class Trainer {
   Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& communicator, const TokenShards& shards,
           TrainerSetting setting);
 
-  // One update; a non-finite gradient skips it on every rank alike.
+  // One update; a non-finite gradient skips it on every rank alike, and with loss scaling halves the scale.
   StepReport step();
 
-  // Throws TrainingStopped when that step was skipped and the setting says NonFinite::stop. Call it once the step is
-  // reported.
+  // Throws TrainingStopped when that step was skipped and the setting says NonFinite::stop; with loss scaling only when
+  // the scale is used up too, for an overflow belongs to its search. Call it once the step is reported.
   void require_finite(const StepReport& report) const;
 
   // Mean loss over at most `most_windows` windows, spread evenly over the split; 0: all.
@@ -65,6 +67,8 @@ class Trainer {
   SegmentExecutor executor_;
   GradientReducer reducer_;
   AdamW optimizer_;
+  LossScaler scaler_;
+  double loss_scale_;  // the host's copy of the scaler's, as of the last report
   BatchSource data_;
   const StageFinal reduce_when_final_, keep_accumulating_;
   torch::Tensor loss_sum_;  // () fp64: of the step's micro-batches

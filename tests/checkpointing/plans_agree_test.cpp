@@ -37,13 +37,13 @@ std::vector<PolicySetting> all_policies() {
   return settings;
 }
 
-class PlansAgree : public testing::TestWithParam<Family> {
+class PlansAgree : public testing::TestWithParam<std::tuple<Family, torch::Dtype>> {
  protected:
   void SetUp() override {
     torch::manual_seed(3);
-    config_ = small_model(GetParam(), /*dropout=*/0.1);
+    config_ = small_model(std::get<0>(GetParam()), /*dropout=*/0.1);
     config_.layers = 3;
-    model_ = std::make_unique<BoundModel>(config_);
+    model_ = std::make_unique<BoundModel>(config_, torch::kFloat32, 7, std::get<1>(GetParam()));
     shapes_ = shapes_of(model_->chain);
     for (int64_t micro = 0; micro < 2; ++micro) {
       batches_.push_back(random_batch(config_, kSequences, kTokens));
@@ -107,8 +107,13 @@ TEST_P(PlansAgree, EvaluationDoesNotDependOnThePlan) {
   EXPECT_FALSE(model_->gradients.any().item<bool>());
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, PlansAgree, testing::Values(Family::gpt2, Family::llama, Family::postnorm),
-                         family_name);
+INSTANTIATE_TEST_SUITE_P(Families, PlansAgree,
+                         testing::Combine(testing::Values(Family::gpt2, Family::llama, Family::postnorm),
+                                          testing::Values(torch::kFloat32, torch::kBFloat16)),
+                         [](const auto& chosen) {
+                           return std::string(name_of(std::get<0>(chosen.param))) + "_" +
+                                  c10::toString(std::get<1>(chosen.param));
+                         });
 
 }  // namespace
 }  // namespace reprise

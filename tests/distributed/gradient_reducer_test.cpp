@@ -32,9 +32,11 @@ void play_backward(GradientReducer& reducer, const torch::Tensor& flat, int rank
   }
 }
 
-torch::Tensor reduced(Communicator& communicator, int64_t first_bytes, int64_t bucket_bytes, bool overlap) {
+torch::Tensor reduced(Communicator& communicator, int64_t first_bytes, int64_t bucket_bytes, bool overlap,
+                      std::optional<torch::Dtype> travels_as = {}) {
   const auto flat = torch::full({layout().numel}, 99.0f);
-  GradientReducer reducer(communicator, flat, make_buckets(layout(), first_bytes, bucket_bytes, 4), kStages, overlap);
+  GradientReducer reducer(communicator, flat, make_buckets(layout(), first_bytes, bucket_bytes, travels_as ? 2 : 4),
+                          kStages, overlap, travels_as);
   for (int step = 0; step < 2; ++step) {
     reducer.begin_step();
     play_backward(reducer, flat, communicator.rank());
@@ -106,6 +108,18 @@ class RecordingCommunicator : public Communicator {
  public:
   size_t lost_at = 1000;
 };
+
+TEST(GradientReducer, NarrowBucketsAreRoundedBeforeAndAfterTheSum) {
+  run_as_threads(2, [](Communicator& communicator) {
+    const auto flat = reduced(communicator, 1024, 4096, true, torch::kBFloat16);
+    EXPECT_TRUE(torch::equal(flat, reduced(communicator, 64, 512, false, torch::kBFloat16)));
+    for (size_t entry = 0; entry < layout().entries.size(); ++entry) {
+      const auto& [numel, stage] = layout().entries[entry];
+      const auto own = [&, n = numel, s = stage](int rank) { return gradient(s, n, rank).to(torch::kBFloat16); };
+      EXPECT_TRUE(torch::equal(layout().view(flat, static_cast<int>(entry)), (own(0) + own(1)).to(torch::kFloat32)));
+    }
+  });
+}
 
 TEST(GradientReducer, BucketsLeaveWithTheirLowestStage) {
   const auto flat = torch::zeros({layout().numel});

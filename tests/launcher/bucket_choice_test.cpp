@@ -62,13 +62,13 @@ TEST(BucketChoice, SlowMessagesMakeWideBucketsAndSlowBytesNarrowOnes) {
 
 TEST(BucketChoice, WhatIsGivenStands) {
   EXPECT_EQ(choose(table(0, 1e8), 3 * kMiB).first.first_bytes, 3 * kMiB);
-  DistributedSetting setting;
-  setting.bucket_bytes = 5 * kMiB;
-  for (const BucketCaps& caps : bucket_caps(setting, true)) EXPECT_EQ(caps.bytes, 5 * kMiB);
+  Config config;
+  config.distributed.bucket_bytes = 5 * kMiB;
+  for (const BucketCaps& caps : bucket_caps(config, true)) EXPECT_EQ(caps.bytes, 5 * kMiB);
 }
 
 TEST(BucketChoice, WithoutAWireTheWidest) {
-  const std::vector<BucketCaps> caps = bucket_caps(DistributedSetting{}, false);
+  const std::vector<BucketCaps> caps = bucket_caps(Config{}, false);
   ASSERT_EQ(caps.size(), 1u);
   EXPECT_EQ(caps[0].bytes, 64 * kMiB);
 }

@@ -4,6 +4,7 @@
 #include <torch/autograd.h>
 #include <torch/types.h>
 
+#include <optional>
 #include <vector>
 
 #include "model/batch.h"
@@ -11,32 +12,37 @@
 
 namespace reprise {
 
-// A chain with storage of its own: one flat tensor of values and one of gradients. Norm weights and biases get values
-// of their own, so that no gradient hides behind a one or a zero.
+// A chain with storage of its own: one flat tensor of values, one of gradients, and, when it computes in another type,
+// one of the values in that. Norm weights and biases get values of their own, so that no gradient hides behind a one or
+// a zero.
 struct BoundModel {
-  explicit BoundModel(const ModelConfig& config, torch::Dtype dtype = torch::kFloat32, uint64_t seed = 7)
+  explicit BoundModel(const ModelConfig& config, torch::Dtype dtype = torch::kFloat32, uint64_t seed = 7,
+                      std::optional<torch::Dtype> compute = {})
       : chain(config) {
     ParameterTable& table = chain.parameters();
     int64_t total = 0;
     for (int i = 0; i < table.size(); ++i) total += table[i].numel();
     values = torch::zeros({total}, dtype);
     gradients = torch::zeros({total}, dtype);
-    std::vector<torch::Tensor> value_views, gradient_views;
+    computed = torch::zeros({total}, compute.value_or(dtype));
+    std::vector<torch::Tensor> value_views, gradient_views, copies;
     for (int64_t i = 0, offset = 0; i < table.size(); offset += table[static_cast<int>(i++)].numel()) {
       const Parameter& parameter = table[static_cast<int>(i)];
       value_views.push_back(values.narrow(0, offset, parameter.numel()).view(parameter.shape));
       gradient_views.push_back(gradients.narrow(0, offset, parameter.numel()).view(parameter.shape));
+      if (compute) copies.push_back(computed.narrow(0, offset, parameter.numel()).view(parameter.shape));
     }
-    table.bind(value_views, gradient_views);
+    table.bind(value_views, gradient_views, copies);
     table.initialize(seed);
     const torch::NoGradGuard no_graph;
     for (int i = 0; i < table.size(); ++i) {
-      if (table[i].shape.size() == 1) table[i].value.add_(torch::randn(table[i].shape, dtype), 0.1);
+      if (table[i].shape.size() == 1) table[i].master.add_(torch::randn(table[i].shape, dtype), 0.1);
     }
+    computed.copy_(values);
   }
 
   StageChain chain;
-  torch::Tensor values, gradients;  // (numel)
+  torch::Tensor values, gradients, computed;  // (numel)
 };
 
 inline Batch random_batch(const ModelConfig& config, int64_t sequences, int64_t positions) {

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace reprise {
+
+// Dynamic loss scaling (Micikevicius et al. 2018): gradients are formed 2^k times too large, so that small ones survive
+// a narrow exponent. An update that meets a non-finite gradient is skipped and halves the scale; 2,000 good ones in a
+// row double it. Off: the scale is 1 for good. Every rank sees the same summed gradients, hence the same scale. Main
+// thread, current stream; the host waits for nothing.
+class LossScaler {
+ public:
+  static constexpr double kFirstScale = 65536, kGrowth = 2, kBackoff = 0.5;
+  static constexpr int64_t kGrowthInterval = 2000;
+
+  explicit LossScaler(bool is_dynamic, torch::Device device = torch::kCPU);
+
+  // What the gradients of the next step are multiplied by, () fp32.
+  const torch::Tensor& scale() const { return scale_; }
+  bool is_dynamic() const { return is_dynamic_; }
+
+  void update(const torch::Tensor& found_inf);  // () fp32: 1 when the update was skipped, else 0
+
+ private:
+  bool is_dynamic_;
+  torch::Tensor scale_;         // () fp32
+  torch::Tensor good_updates_;  // () int32, in a row
+};
+
+}  // namespace reprise
