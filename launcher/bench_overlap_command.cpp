@@ -9,11 +9,11 @@
 
 #include "launcher/commands.h"
 #include "launcher/config.h"
+#include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/overlap_bench.h"
-#include "launcher/plan_drawings.h"
 #include "launcher/spelling.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "launcher/commands.h"
+#include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
-#include "launcher/plan_drawings.h"
 #include "launcher/plan_page.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"

@@ -1,22 +1,29 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "checkpointing/planner.h"
 #include "launcher/plan_page.h"
+#include "monitoring/step_report.h"
 #include "training/rehearsal.h"
 
 namespace reprise {
 
-// SVG: what one step does on the compute and the wire lane over the memory it holds, with the budget line (0: none).
+// Each drawing is an SVG.
+
+// What one step does on the compute and the wire lane over the memory it holds, with the budget line (0: none).
 std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes);
 
 // The same drawing of a step as it was measured: bytes at the end of each stage, times from the step's own start.
 std::string draw_measured(const CostTable& costs, const std::string& policy, const RehearsedStep& step);
 
-// SVG: the fastest step at every peak, and the named policies as points.
+// The fastest step at every peak, and the named policies as points.
 std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std::vector<PolicyRow>& policies);
+
+// Training and held-out loss over steps in a file, drawn anew at every evaluation and at the end. Throws StorageError.
+std::unique_ptr<Sink> make_loss_plot(const std::string& path);
 
 }  // namespace reprise

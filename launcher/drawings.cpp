@@ -1,0 +1,157 @@
+#include "launcher/drawings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "monitoring/figure.h"
+#include "monitoring/format.h"
+#include "training/durable_file.h"
+
+namespace reprise {
+
+namespace {
+
+constexpr double kMiB = 1 << 20;
+
+std::string label_of(const CostTable& costs, const TimelineEvent& event) {
+  switch (event.kind) {
+    case TimelineKind::wire:
+      return fmt::format("bucket {}", event.index);
+    case TimelineKind::optimizer:
+      return "update";
+    default:
+      return costs[event.index].name;
+  }
+}
+
+std::string draw_step(const std::string& title, const CostTable& costs, const Timeline& step, int64_t budget_bytes) {
+  double last = 0;
+  for (const TimelineEvent& event : step.events) last = std::max(last, event.end_seconds);
+  const auto [unit, unit_name] = last < 2e-3 ? std::pair{1e6, "µs"}
+                                 : last < 2  ? std::pair{1e3, "ms"}
+                                             : std::pair{1.0, "s"};
+
+  Panel lanes{.y_names = {"wire", "compute"}, .share = 0.35};  // a series for each TimelineKind
+  for (const char* kind : {"forward", "replay", "backward", "gradients on the wire", "optimizer"}) {
+    lanes.series.push_back({kind, Shape::boxes});
+  }
+  for (const TimelineEvent& event : step.events) {
+    const double lane = event.kind == TimelineKind::wire ? 0 : 1;
+    lanes.series[static_cast<size_t>(event.kind)].points.push_back({.x = unit * event.start_seconds,
+                                                                    .y = lane - 0.4,
+                                                                    .label = label_of(costs, event),
+                                                                    .x_end = unit * event.end_seconds,
+                                                                    .y_end = lane + 0.4});
+  }
+  const double first = step.memory.empty() ? 0 : step.memory.front().seconds;
+  Series memory{"memory", Shape::steps, {{unit * first, 0}}}, budget;
+  for (const MemoryPoint& point : step.memory) {
+    memory.points.push_back({unit * point.seconds, static_cast<double>(point.bytes) / kMiB});
+  }
+  memory.points.push_back({unit * last, memory.points.back().y});
+  if (budget_bytes > 0) {
+    const double height = static_cast<double>(budget_bytes) / kMiB;
+    budget = {"budget " + format_bytes(static_cast<uint64_t>(budget_bytes)),
+              Shape::line,
+              {{0, height}, {unit * last, height}}};
+  }
+  return draw({.title = title,
+               .x_title = fmt::format("time ({})", unit_name),
+               .panels = {lanes, {.y_title = "memory (MiB)", .series = {memory, budget}, .share = 0.65}},
+               .width = 1100});
+}
+
+TimelineKind kind_of(EventKind kind) {
+  switch (kind) {
+    case EventKind::forward:
+      return TimelineKind::forward;
+    case EventKind::recompute:
+      return TimelineKind::replay;
+    default:
+      return TimelineKind::backward;
+  }
+}
+
+class LossPlot final : public Sink {
+ public:
+  explicit LossPlot(std::string path) : path_(std::move(path)) {}
+
+  void start(const RunStart& start) override { run_ = start.run; }
+  void step(const StepReport& report) override {
+    train_.points.push_back({static_cast<double>(report.step), report.loss});
+  }
+  void evaluation(const EvaluationReport& report) override {
+    held_out_.points.push_back({static_cast<double>(report.step), report.loss});
+    draw_file();
+  }
+  void end(const RunEnd&) override { draw_file(); }
+
+ private:
+  void draw_file() const {
+    write_durably(path_, draw({.title = "Loss of " + run_,
+                               .x_title = "step",
+                               .panels = {{.y_title = "loss (nats per token)", .series = {train_, held_out_}}}}));
+  }
+
+  const std::string path_;
+  std::string run_;
+  Series train_{"training"}, held_out_{"held-out text", Shape::marked_line};
+};
+
+}  // namespace
+
+std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes) {
+  const std::string title =
+      fmt::format("One step under plan {}: {}, peak {}", step.plan.origin, format_seconds(step.predicted.step_seconds),
+                  format_bytes(static_cast<uint64_t>(step.predicted.peak_bytes)));
+  return draw_step(title, costs, simulate(costs, step.plan), budget_bytes);
+}
+
+std::string draw_measured(const CostTable& costs, const std::string& policy, const RehearsedStep& step) {
+  Timeline timeline;
+  const double start = step.start_seconds;
+  for (const StageEvent& event : step.events) {
+    timeline.events.push_back(
+        {kind_of(event.kind), event.stage, event.micro_batch, event.start_seconds - start, event.end_seconds - start});
+    timeline.memory.push_back({event.end_seconds - start, static_cast<int64_t>(event.live_bytes)});
+  }
+  int bucket = 0;
+  for (const WireInterval& interval : step.wire.buckets) {
+    timeline.events.push_back(
+        {TimelineKind::wire, bucket++, 0, interval.started_seconds - start, interval.finished_seconds - start});
+  }
+  timeline.events.push_back(
+      {TimelineKind::optimizer, -1, 0, step.step_seconds - step.optimizer_seconds, step.step_seconds});
+  return draw_step(fmt::format("One step under {}, measured: {}", policy, format_seconds(step.step_seconds)), costs,
+                   timeline, 0);
+}
+
+std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std::vector<PolicyRow>& policies) {
+  const auto point = [](int64_t bytes, double seconds) {
+    return Point{static_cast<double>(bytes) / kMiB, 1e3 * seconds};
+  };
+  Panel panel{.y_title = "step (ms)", .series = {{"fastest plan", Shape::steps}}};
+  for (auto best = frontier.rbegin(); best != frontier.rend(); ++best) {  // up to the next peak only this one fits
+    panel.series[0].points.push_back(point(best->peak_bytes, best->step_seconds));
+  }
+  std::map<std::pair<int64_t, double>, std::string> named;
+  for (const PolicyRow& row : policies) {
+    if (!row.predicted || row.policy == "budget") continue;
+    std::string& names = named[{row.predicted->peak_bytes, row.predicted->step_seconds}];
+    names += (names.empty() ? "" : " = ") + row.policy;
+  }
+  for (const auto& [cost, names] : named) {
+    panel.series.push_back({names, Shape::points, {point(cost.first, cost.second)}});
+  }
+  return draw({.title = "The fastest step at every peak",
+               .x_title = "peak tensor bytes of a rank (MiB)",
+               .panels = {panel},
+               .width = 1000});
+}
+
+std::unique_ptr<Sink> make_loss_plot(const std::string& path) { return std::make_unique<LossPlot>(path); }
+
+}  // namespace reprise
