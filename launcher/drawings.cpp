@@ -61,7 +61,7 @@ std::string draw_step(const std::string& title, const CostTable& costs, const Ti
   return draw({.title = title,
                .x_title = fmt::format("time ({})", unit_name),
                .panels = {lanes, {.y_title = "memory (MiB)", .series = {memory, budget}, .share = 0.65}},
-               .width = 1100});
+               .width = 900});
 }
 
 TimelineKind kind_of(EventKind kind) {
@@ -146,10 +146,8 @@ std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std:
   for (const auto& [cost, names] : named) {
     panel.series.push_back({names, Shape::points, {point(cost.first, cost.second)}});
   }
-  return draw({.title = "The fastest step at every peak",
-               .x_title = "peak tensor bytes of a rank (MiB)",
-               .panels = {panel},
-               .width = 1000});
+  return draw(
+      {.title = "The fastest step at every peak", .x_title = "peak tensor bytes of a rank (MiB)", .panels = {panel}});
 }
 
 std::unique_ptr<Sink> make_loss_plot(const std::string& path) { return std::make_unique<LossPlot>(path); }

@@ -150,14 +150,14 @@ std::string axes(const Panel& panel, const Scale& x, const Scale& y) {
 }  // namespace
 
 std::string draw(const Figure& figure) {
-  const double bottom = figure.height - axis_height;
-  double top = title_height, left = 0, right = figure.width;
+  const double right = figure.width, bottom = figure.height - axis_height;
+  double top = title_height, left = 0, legend = 24;
   Scale x;
   std::vector<Scale> ys;
   for (const Panel& panel : figure.panels) {
     Scale& y = ys.emplace_back();
     for (const Series& series : panel.series) {
-      right = std::min(right, figure.width - text_width(series.name) - 56);
+      legend = std::max(legend, text_width(series.name) + 56);
       for (const Point& p : series.points) {
         if (!is_drawable(p)) continue;
         for (const double value : {p.x, p.x_end}) x.add(value);
@@ -179,7 +179,7 @@ std::string draw(const Figure& figure) {
 <title>{2}</title><rect width="{0}" height="{1}" fill="#fff"/>
 <text x="{3}" y="24" style="font-size: 15px; font-weight: bold">{2}</text>
 )",
-                  figure.width, figure.height, escaped(figure.title), left_edge);
+                  right + legend, figure.height, escaped(figure.title), left_edge);
   size_t index = 0;
   for (size_t i = 0; i < ys.size(); ++i) {
     svg += axes(figure.panels[i], x, ys[i]);

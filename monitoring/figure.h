@@ -32,7 +32,7 @@ struct Figure {
   std::string title = {}, x_title = {};
   std::vector<std::string> x_names = {};
   std::vector<Panel> panels = {};  // one below the other
-  int width = 800, height = 450;   // pixels
+  int width = 700, height = 450;   // pixels; the legend stands beside
 };
 
 // One self-contained SVG, the same for equal figures; text stays text. A series looks after its place in the figure:
