@@ -26,33 +26,12 @@ std::string format_loss(double loss) {
   return std::abs(loss) < 1e4 ? fmt::format("{:.3f}", loss) : fmt::format("{:.3e}", loss);
 }
 
-std::string predicted(const char* what, const std::string& planned, const std::string& measured, double miss) {
-  return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, planned, measured, miss);
+template <typename Format>
+std::string compared(const char* what, double planned, double measured, const Format& format) {
+  if (!(planned > 0)) return fmt::format("{:<9}  measured {}", what, format(measured));
+  return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, format(planned), format(measured),
+                     miss_percent(planned, measured));
 }
-
-// Sums over the latest steps, so that the figures follow the run without trembling.
-class Window {
- public:
-  void add(const StepReport& report) {
-    if (steps_.size() == window_steps) steps_.pop_front();
-    steps_.push_back({static_cast<double>(report.tokens), report.step_seconds, report.comm_exposed_seconds});
-  }
-  double tokens_per_second() const { return ratio(sum(&Step::tokens), sum(&Step::seconds)); }
-  double exposed_share() const { return ratio(sum(&Step::exposed_seconds), sum(&Step::seconds)); }
-  double mean_seconds() const { return ratio(sum(&Step::seconds), static_cast<double>(steps_.size())); }
-
- private:
-  struct Step {
-    double tokens, seconds, exposed_seconds;
-  };
-  static double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
-  double sum(double Step::*member) const {
-    double total = 0;
-    for (const Step& step : steps_) total += step.*member;
-    return total;
-  }
-  std::deque<Step> steps_;
-};
 
 // mpirun gives every rank a terminal of its own; what counts then is where mpirun itself writes.
 bool writes_to_terminal(std::FILE* out) {
@@ -91,8 +70,8 @@ class Console final : public Sink {
   int64_t steps_ = 0, steps_seen_ = 0, skipped_ = 0;
   int ranks_ = 1;
   double evaluation_seconds_ = 0;
-  Window window_;
-  bool has_step_line_ = false;  // the cursor stands behind a step line drawn in place
+  std::deque<StepReport> latest_;  // what the figures follow without trembling
+  bool has_step_line_ = false;     // the cursor stands behind a step line drawn in place
   Clock::time_point drawn_at_{};
 };
 
@@ -112,22 +91,29 @@ void Console::start(const RunStart& run) {
 }
 
 std::string Console::step_line(const StepReport& report) const {
+  double tokens = 0, seconds = 0, exposed = 0;
+  for (const StepReport& step : latest_) {
+    tokens += static_cast<double>(step.tokens);
+    seconds += step.step_seconds;
+    exposed += step.comm_exposed_seconds;
+  }
+  const auto per_second = [&](double part) { return seconds > 0 ? part / seconds : 0; };
   const std::string total = std::to_string(steps_);
-  std::string line =
-      fmt::format("step {:>{}}/{}  loss {}  {} tok/s  peak {}  exposed {:.0f} %", report.step, total.size(), total,
-                  format_loss(report.loss), format_count(window_.tokens_per_second()),
-                  format_bytes(report.peak_bytes_max), 100 * window_.exposed_share());
-  const int64_t remaining = steps_ - report.step;
-  if (remaining > 0) {
-    const double evaluation = evaluation_seconds_ / static_cast<double>(steps_seen_);
-    line += "  ETA " + format_seconds(static_cast<double>(remaining) * (window_.mean_seconds() + evaluation));
+  std::string line = fmt::format("step {:>{}}/{}  loss {}  {} tok/s  peak {}  exposed {:.0f} %", report.step,
+                                 total.size(), total, format_loss(report.loss), format_count(per_second(tokens)),
+                                 format_bytes(report.peak_bytes_max), 100 * per_second(exposed));
+  if (report.step < steps_) {
+    const double step_seconds =
+        seconds / static_cast<double>(latest_.size()) + evaluation_seconds_ / static_cast<double>(steps_seen_);
+    line += "  ETA " + format_seconds(static_cast<double>(steps_ - report.step) * step_seconds);
   }
   if (skipped_ > 0) line += fmt::format("  skipped {}", skipped_);
   return line;
 }
 
 void Console::step(const StepReport& report) {
-  window_.add(report);
+  latest_.push_back(report);
+  if (latest_.size() > window_steps) latest_.pop_front();
   ++steps_seen_;
   skipped_ += report.skipped ? 1 : 0;
   const bool must_show = steps_seen_ == 1 || report.step == steps_;
@@ -155,14 +141,10 @@ void Console::end(const RunEnd& end) {
   if (end.skipped_steps > 0) {
     print_line(fmt::format("{} of them skipped the update: the gradient was not finite", end.skipped_steps));
   }
-  const std::string peak = format_bytes(end.peak_bytes_max), median = format_seconds(end.median_step_seconds);
-  print_line(end.planned_peak_bytes > 0 ? predicted("peak", format_bytes(end.planned_peak_bytes), peak,
-                                                    miss_percent(static_cast<double>(end.planned_peak_bytes),
-                                                                 static_cast<double>(end.peak_bytes_max)))
-                                        : fmt::format("{:<9}  measured {}", "peak", peak));
-  print_line(end.planned_step_seconds > 0 ? predicted("step time", format_seconds(end.planned_step_seconds), median,
-                                                      miss_percent(end.planned_step_seconds, end.median_step_seconds))
-                                          : fmt::format("{:<9}  measured {}", "step time", median));
+  const auto bytes = [](double count) { return format_bytes(static_cast<uint64_t>(count)); };
+  print_line(
+      compared("peak", static_cast<double>(end.planned_peak_bytes), static_cast<double>(end.peak_bytes_max), bytes));
+  print_line(compared("step time", end.planned_step_seconds, end.median_step_seconds, format_seconds));
   print_line("weights_xxh3 " + end.weights_xxh3);
 }
 
