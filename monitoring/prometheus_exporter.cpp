@@ -13,6 +13,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <regex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -32,14 +33,6 @@ std::vector<double> duration_buckets() {
   return bounds;
 }
 
-// Opens a connection to a listener of this host and closes it.
-void knock(const addrinfo& listener) {
-  const int connection = socket(listener.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (connection < 0) return;
-  (void)!connect(connection, listener.ai_addr, listener.ai_addrlen);
-  close(connection);
-}
-
 // civetweb's accepting thread sees the order to stop only when its poll ends: after two seconds, or at a connection.
 void stop_at_once(std::unique_ptr<prometheus::Exposer>& exposer, std::string host, int port) {
   std::erase_if(host, [](char c) { return c == '[' || c == ']'; });
@@ -52,7 +45,9 @@ void stop_at_once(std::unique_ptr<prometheus::Exposer>& exposer, std::string hos
     is_stopped = true;
   });
   while (is_found && !is_stopped) {
-    knock(*listener);
+    const int connection = socket(listener->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    (void)!connect(connection, listener->ai_addr, listener->ai_addrlen);
+    close(connection);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   stopping.join();
@@ -141,20 +136,12 @@ void ExporterSink::step(const StepReport& report) {
   }
 }
 
-// The server's own syntax knows lists, TLS suffixes and bare ports that listen on every interface; none is wanted here.
-bool is_host_and_port(const std::string& listen) {
-  const std::string digits = "0123456789", letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  const size_t colon = listen.rfind(':');
-  if (colon == std::string::npos || colon == 0 || colon + 1 == listen.size()) return false;
-  return listen.find_first_not_of(digits, colon + 1) == std::string::npos &&
-         listen.find_first_not_of(digits + letters + ".-_:[]") == std::string::npos;
-}
-
 }  // namespace
 
 PrometheusExporter make_prometheus_exporter(const std::string& listen, const std::string& run, int rank) {
   PrometheusExporter exporter;
-  if (!is_host_and_port(listen)) {
+  // The server's own syntax knows lists, TLS suffixes and bare ports that listen on every interface; none is wanted.
+  if (!std::regex_match(listen, std::regex(R"([\w.:\[\]-]+:\d+)"))) {
     exporter.warning = fmt::format("no metrics endpoint: expected host:port, got \"{}\"", listen);
     return exporter;
   }

@@ -8,9 +8,9 @@
 namespace reprise {
 
 struct PrometheusExporter {
-  std::unique_ptr<Sink> sink;        // null when the port could not be taken
-  std::string address;               // "127.0.0.1:39123"; empty then
-  std::string warning;               // why not, one line
+  std::unique_ptr<Sink> sink;  // null when the port could not be taken
+  std::string address;         // "127.0.0.1:39123"; empty then
+  std::string warning;         // why not, one line
 };
 
 // Serves /metrics of this rank: steps, tokens, loss, step and phase seconds, memory, with base labels run and rank.
