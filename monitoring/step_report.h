@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,43 +11,43 @@ namespace reprise {
 // The definitions of all reported numbers. Seconds are wall-clock of this rank; data … other are disjoint and sum to
 // step_seconds.
 struct StepReport {
-  int64_t step = 0;                  // 1-based: the report of the n-th update
-  double loss = 0;                   // mean negative log-likelihood per target of the global batch, nats
-  double grad_norm = 0;              // before clipping, of the global gradient
+  int64_t step = 0;      // 1-based: the report of the n-th update
+  double loss = 0;       // mean negative log-likelihood per target of the global batch, nats
+  double grad_norm = 0;  // before clipping, of the global gradient
   double learning_rate = 0;
-  int64_t tokens = 0;                // targets of the global batch
-  bool skipped = false;              // a non-finite gradient: no update
-  double loss_scale = 1;             // what this step's gradients were formed too large by
+  int64_t tokens = 0;     // targets of the global batch
+  bool skipped = false;   // a non-finite gradient: no update
+  double loss_scale = 1;  // what the gradients of this step were formed too large by
 
-  double start_seconds = 0;          // steady_clock of this rank
+  double start_seconds = 0;  // steady_clock of this rank
   double step_seconds = 0;
   double data_seconds = 0;
   double forward_seconds = 0;
-  double recompute_seconds = 0;      // replays of recomputed segments; what thin save levels replay counts as backward
+  double recompute_seconds = 0;  // replays of recomputed segments; what thin save levels replay counts as backward
   double backward_seconds = 0;
-  double optimizer_seconds = 0;      // check, clip, update
+  double optimizer_seconds = 0;  // check, clip, update
   double other_seconds = 0;
-  double comm_seconds = 0;           // at least one bucket on the wire; overlaps the others
-  double comm_exposed_seconds = 0;   // main thread waiting in finish(); one of the disjoint parts
+  double comm_seconds = 0;          // at least one bucket on the wire; overlaps the others
+  double comm_exposed_seconds = 0;  // main thread waiting in finish(); one of the disjoint parts
 
-  uint64_t peak_bytes = 0;           // this rank's highest tensor bytes in the step, parameters and all included
-  uint64_t peak_bytes_max = 0;       // over ranks
-  uint64_t planned_peak_bytes = 0;   // 0: no prediction
+  uint64_t peak_bytes = 0;          // this rank's highest tensor bytes in the step, parameters and all included
+  uint64_t peak_bytes_max = 0;      // over ranks
+  uint64_t planned_peak_bytes = 0;  // 0: no prediction
   double planned_step_seconds = 0;
 };
 
 struct EvaluationReport {
   int64_t step = 0;
-  double loss = 0;                   // mean over all targets, nats
+  double loss = 0;  // mean over all targets, nats
   int64_t tokens = 0;
   double seconds = 0;
 };
 
 struct RunStart {
-  std::string run, model, plan, plan_origin;   // plan: one character a stage
+  std::string run, model, plan, plan_origin;  // plan: one character a stage
   int ranks = 1;
   int64_t parameters = 0, steps = 0, global_sequences = 0, micro_sequences = 0, context = 0;
-  double flops_per_token = 0;        // 6N + 6·L·C·T (MFU counts no recomputation)
+  double flops_per_token = 0;  // 6N + 6·L·C·T (MFU counts no recomputation)
   uint64_t planned_peak_bytes = 0;
   double planned_step_seconds = 0;
 };
@@ -53,15 +55,20 @@ struct RunStart {
 struct RunEnd {
   int64_t steps = 0, tokens = 0, skipped_steps = 0;
   double seconds = 0;
-  std::string weights_xxh3;          // XXH3-64, hex, over the fp32 parameters in table order without padding
-  uint64_t peak_bytes_max = 0;       // over steps and ranks
+  std::string weights_xxh3;     // XXH3-64, hex, over the fp32 parameters in table order without padding
+  uint64_t peak_bytes_max = 0;  // over steps and ranks
   double median_step_seconds = 0;
   uint64_t planned_peak_bytes = 0;
   double planned_step_seconds = 0;
 };
 
 // The upper one of two; 0 of nothing.
-double median(std::vector<double> values);
+inline double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 // How far a prediction was off, in per cent of what was measured; above 0: predicted too much.
 inline double miss_percent(double planned, double measured) { return 100 * (planned - measured) / measured; }

@@ -93,6 +93,7 @@ TEST_F(JsonLines, StepCarriesTheProtocolsNames) {
                                              "learning_rate",
                                              "tokens",
                                              "skipped",
+                                             "loss_scale",
                                              "step_seconds",
                                              "data_seconds",
                                              "forward_seconds",
