@@ -36,7 +36,8 @@ std::vector<BucketCaps> bucket_caps(const Config& config, bool has_wire) {
 void cut_buckets(CostTable& costs, const FlatLayout& layout, const BucketCaps& caps) {
   costs.buckets.clear();
   for (const Bucket& bucket : make_buckets(layout, caps.first_bytes, caps.bytes, caps.element_bytes)) {
-    costs.buckets.push_back({bucket.lowest_stage, bucket.highest_stage, (bucket.end - bucket.begin) * caps.element_bytes});
+    costs.buckets.push_back(
+        {bucket.lowest_stage, bucket.highest_stage, (bucket.end - bucket.begin) * caps.element_bytes});
   }
 }
 

@@ -90,8 +90,8 @@ struct Config {
 // `with_data`; a damaged one is a DataError.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data = true);
 
-// Puts the values of a file, or of one "key.sub=value", into `config`, and where they came from. Nothing is derived, and
-// only what a value alone shows is checked. Throw ConfigError.
+// Puts the values of a file, or of one "key.sub=value", into `config`, and where they came from. Nothing is derived,
+// and only what a value alone shows is checked. Throw ConfigError.
 void read_config_file(Config& config, const std::string& path);
 void read_override(Config& config, const std::string& text);
 

@@ -97,14 +97,15 @@ CostTable expand(CostTable costs, const Config& config, int ranks) {
   costs.tokens = config.micro_sequences * config.model.context;
   costs.micro_batches = config.global_sequences / at_once;
   costs.optimizer_seconds *= static_cast<double>(layout.numel) / static_cast<double>(layout_of(sample).numel);
-  // Parameters, gradients and two moments; the optimizer's count; the loss so far, if there is one; targets of this
-  // micro-batch and both tensors of the one read ahead.
+  // Parameters, gradients and two moments; the optimizer's count; the loss so far; targets of this micro-batch and both
+  // tensors of the one read ahead.
   constexpr int64_t kFlatTensors = 4, kTokenTensors = 3;
   costs.base_bytes += (kFlatTensors * layout.numel + 1) * static_cast<int64_t>(sizeof(float));
+  if (config.precision.scales_loss) costs.base_bytes += 2 * static_cast<int64_t>(sizeof(float));  // scale and count
   for (const torch::Dtype copy : {config.compute_type(), config.precision.reduce}) {
     if (copy != torch::kFloat32) costs.base_bytes += layout.numel * static_cast<int64_t>(c10::elementSize(copy));
   }
-  if (costs.micro_batches > 1) costs.base_bytes += static_cast<int64_t>(sizeof(double));
+  costs.base_bytes += static_cast<int64_t>(sizeof(double));
   costs.base_bytes += kTokenTensors * costs.tokens * static_cast<int64_t>(sizeof(int64_t));
   cut_buckets(costs, layout, bucket_caps(config, false).front());
   return costs;
@@ -117,8 +118,8 @@ fs::path cache_file(const Config& config) {
       fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} | {} {} | {} {} | {} {} {} {}", name_of(model.family),
                   sample_of(config).layers, model.width, model.heads, model.kv_heads, model.feed_forward, model.context,
                   model.dropout > 0, model.vocabulary, model.tie_embeddings, model.head_chunk_tokens, model.rope_theta,
-                  config.micro_sequences, config.precision.compute, read_host_facts().processor, at::get_num_threads(), kVersion,
-                  kCommit, kBuildType, kLibTorch);
+                  config.micro_sequences, config.precision.compute, read_host_facts().processor, at::get_num_threads(),
+                  kVersion, kCommit, kBuildType, kLibTorch);
   const char* cache = std::getenv("REPRISE_CACHE");
   const char* home = std::getenv("HOME");
   const fs::path root = cache ? fs::path(cache) : fs::path(home ? home : ".") / ".cache" / "reprise";

@@ -37,7 +37,7 @@ SOURCES = CPP | {".py", ".sh", ".cmake"}
 FILE_LINES, EXCUSED_FILE_LINES, EXCUSE = 300, 400, "Over 300 lines because"
 FUNCTION_LINES, COLUMNS = 60, 120
 CODE_LINE, ANY_LINE = re.compile(r"^[ \t]*(?!//)\S", re.MULTILINE), re.compile("\n")
-CORE, CORE_LINES, ALL_LINES, OWED_LINES = ("model", "checkpointing", "distributed"), 4500, 13000, 14500
+CORE, CORE_LINES, ALL_LINES = ("model", "checkpointing", "distributed"), 4500, 13000
 
 # Written in pieces, so that this file does not complain about itself.
 FORBIDDEN_WORDS = [r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", "/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/"]
@@ -108,9 +108,8 @@ def check_file_sizes(tree):
 
 def check_folder_sizes(tree):
     # Contracts in headers must not cost room: the core's budget counts lines of code, without comments and blank lines.
-    # The design's 13,000 count every line; the tree is over them, so that figure may only fall (OWED_LINES).
-    for folders, pattern, limit in ((CORE, CODE_LINE, CORE_LINES), (tuple(FOLDERS), CODE_LINE, ALL_LINES),
-                                    (tuple(FOLDERS), ANY_LINE, OWED_LINES)):
+    # The budget of all six counts every line.
+    for folders, pattern, limit in ((CORE, CODE_LINE, CORE_LINES), (tuple(FOLDERS), ANY_LINE, ALL_LINES)):
         total = sum(len(pattern.findall(text)) for _, text in tree.files(CPP, folders))
         if total > limit:
             yield f"{' '.join(folders)}: {total} lines, {limit} at most"
@@ -222,7 +221,7 @@ class BrokenTrees(unittest.TestCase):
             return {f"{folder}/{i}.cpp": "int a;\n" * 100 for i in range(lines // 100)}
         self.expect(check_folder_sizes, files("model", 4500), {**files("model", 4400), **files("distributed", 200)})
         self.expect(check_folder_sizes, files("launcher", 13000), files("launcher", 13100))
-        blank = {f"launcher/{i}.cpp": "\n" * 100 for i in range(145)}
+        blank = {f"launcher/{i}.cpp": "\n" * 100 for i in range(130)}
         self.expect(check_folder_sizes, blank, {**blank, "launcher/more.cpp": "\n"})
 
     def test_function_sizes(self):

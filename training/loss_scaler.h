@@ -7,7 +7,7 @@ namespace reprise {
 // Dynamic loss scaling (Micikevicius et al. 2018): gradients are formed 2^k times too large, so that small ones survive
 // a narrow exponent. An update that meets a non-finite gradient is skipped and halves the scale; 2,000 good ones in a
 // row double it. Off: the scale is 1 for good. Every rank sees the same summed gradients, hence the same scale. Main
-// thread, current stream; the host waits for nothing.
+// thread, current stream; the host waits only in read().
 class LossScaler {
  public:
   static constexpr double kFirstScale = 65536, kGrowth = 2, kBackoff = 0.5;
@@ -15,14 +15,14 @@ class LossScaler {
 
   explicit LossScaler(bool is_dynamic, torch::Device device = torch::kCPU);
 
-  // What the gradients of the next step are multiplied by, () fp32.
+  // What the gradients of the next step are multiplied by, () fp32; undefined when off.
   const torch::Tensor& scale() const { return scale_; }
-  bool is_dynamic() const { return is_dynamic_; }
+  bool is_dynamic() const { return scale_.defined(); }
+  double read() const { return is_dynamic() ? scale_.item<double>() : 1; }  // the host waits
 
   void update(const torch::Tensor& found_inf);  // () fp32: 1 when the update was skipped, else 0
 
  private:
-  bool is_dynamic_;
   torch::Tensor scale_;         // () fp32
   torch::Tensor good_updates_;  // () int32, in a row
 };

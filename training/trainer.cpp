@@ -31,7 +31,7 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
       reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap, setting.precision.reduce),
       optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer, flat.computed),
       scaler_(setting.precision.scales_loss),
-      loss_scale_(scaler_.scale().item<double>()),
+      loss_scale_(scaler_.read()),
       data_(shards, {.global_sequences = setting.global_sequences,
                      .micro_sequences = setting.micro_sequences,
                      .context = model.config().context,
@@ -75,7 +75,7 @@ StepReport Trainer::report(const GradientCheck& check, double started, double ch
   report.step = ++step_;
   report.grad_norm = check.norm.item<double>();
   report.skipped = check.found_inf.item<double>() != 0;
-  report.loss_scale = std::exchange(loss_scale_, scaler_.scale().item<double>());
+  report.loss_scale = std::exchange(loss_scale_, scaler_.read());
   report.tokens = setting_.global_sequences * model_.config().context;
   report.start_seconds = started;
   report.step_seconds = ended - started;
