@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 namespace reprise {
 namespace {
@@ -143,10 +144,11 @@ CostTable table_of(const Value& root) {
   if (const Value wire = root["wire"]; !wire.is_null()) {
     costs.wire = WireModel{wire["latency_seconds"].seconds(), wire["bytes_per_second"].rate()};
   }
+  int before = -1;  // the last layer so far
   for (const Value& value : root["stages"].elements(1, kMostStages)) {
     const StageCost& stage = costs.stages.emplace_back(stage_of(value));
-    const int before = costs.size() > 1 ? costs[costs.size() - 2].layer : -1;
     if (stage.layer >= 0 && stage.layer < before) value["layer"].refuse("at least " + std::to_string(before));
+    before = std::max(before, stage.layer);
   }
   costs.buckets = buckets_of(root["buckets"], costs.size());
   return costs;
@@ -172,7 +174,9 @@ CostTable read_costs(const std::string& path) {
   if (!file) throw CostTableError(path + ": expected a cost table, got no readable file");
   if (file.tellg() > kMostFileBytes) throw CostTableError(path + ": expected a cost table of at most 16 MiB");
   file.seekg(0);
-  return parse_costs({std::istreambuf_iterator<char>(file), {}}, path);
+  std::ostringstream text;
+  if (!(text << file.rdbuf())) throw CostTableError(path + ": expected a cost table, got no readable file");
+  return parse_costs(text.str(), path);
 }
 
 std::string format_costs(const CostTable& costs) {

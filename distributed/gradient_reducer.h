@@ -19,8 +19,8 @@ struct ReducerTimes {
 
 // Sums the flat gradients over all ranks, bucket by bucket, while the backward still runs. A bucket leaves as soon as
 // its lowest stage is final. With overlap off every bucket leaves in finish(): the same sums, the same bits. In a
-// narrower type than the gradients' each bucket travels as a rounded copy, from staging bytes of that type. Main thread
-// only.
+// narrower type than the gradients' each bucket travels as a rounded copy, from staging bytes of that type, and partial
+// sums of more than two ranks are rounded on their way. Main thread only.
 class GradientReducer {
  public:
   GradientReducer(Communicator& communicator, torch::Tensor flat_gradients, std::vector<Bucket> buckets, int stages,

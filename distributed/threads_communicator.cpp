@@ -88,10 +88,11 @@ class LocalTransport : public Transport {
     if (lane.is_closed || lane.sends.empty() || lane.receives.empty()) return transfer;
     LocalTransfer &from = *lane.sends.front(), &to = *lane.receives.front();
     if (from.bytes != to.bytes) {
-      lock.unlock();
-      abandon();  // before `transfer` goes, which the lane still knows
-      throw PeerLost(fmt::format("a peer sent {} bytes where {} were expected: the ranks make different calls",
-                                 from.bytes, to.bytes));
+      const std::string message = fmt::format(
+          "a peer sent {} bytes where {} were expected: the ranks make different calls", from.bytes, to.bytes);
+      lock.unlock();  // from here on the peer may let go of its transfer
+      abandon();      // before `transfer` goes, which the lane still knows
+      throw PeerLost(message);
     }
     std::memcpy(to.data, from.data, to.bytes);
     from.has_met = to.has_met = true;

@@ -168,7 +168,8 @@ Rows system() {
           MEMBER(distributed.deadline_seconds)),
 
       row("precision.compute", name({"fp32", "tf32", "bf16", "fp16"}),
-          "of forward and backward; parameters, norms and loss stay fp32", MEMBER(precision.compute)),
+          "of forward and backward, tf32 and fp16 on a GPU only; parameters, norms and loss stay fp32",
+          MEMBER(precision.compute)),
       row("precision.reduce", choice<torch::Dtype>({{"fp32", torch::kFloat32}, {"bf16", torch::kBFloat16}}),
           "of gradients between ranks", MEMBER(precision.reduce)),
       row("precision.loss_scaling", choice<bool>({{"off", false}, {"dynamic", true}}),

@@ -208,7 +208,8 @@ Command add_plan(CLI::App& app) {
   command->add_option("--policy", options->policy, "Instead of the configuration's: NAME or NAME:VALUE");
   command->add_option("--memory", options->memory,
                       "Budget: the fastest plan whose peak fits; 3GiB, or 90% of this host");
-  command->add_option("--costs", options->costs, "Cost table of `reprise profile`; default: measured here");
+  command->add_option("--costs", options->costs,
+                      "Cost table of `reprise profile`, of the same model and precision; default: measured here");
   command->add_option("--wire", options->wire, "latency,bytes per second such as 50us,125MB; none: as if it were free");
   command->add_option("--ranks", options->ranks, "How many share the global batch")->capture_default_str();
   command->add_flag("--compare", options->compare, "All policies at an equal budget");

@@ -109,7 +109,8 @@ std::vector<PolicyRow> compare_policies(const CostTable& costs, int64_t budget_b
   };
   const auto add_planned = [&](const std::string& policy, PlannedStep (*planner)(const CostTable&, int64_t)) {
     try {
-      rows.push_back({policy, planner(costs, budget_bytes).predicted, true});
+      const Prediction predicted = planner(costs, budget_bytes).predicted;
+      rows.push_back({policy, predicted, predicted.peak_bytes <= budget_bytes});
     } catch (const DoesNotFit&) {
       rows.push_back({policy, std::nullopt, false});
     }

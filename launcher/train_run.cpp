@@ -14,6 +14,7 @@
 #include "launcher/build_facts.h"
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
+#include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
@@ -186,6 +187,10 @@ class RankRun {
     end_.planned_step_seconds = predicted.step_seconds;
     if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
     if (communicator_.rank() == 0) fmt::print("{}", bucket_line(choice_.costs));
+    const bool has_bf16 = read_host_facts().flags.find("_bf16 ") != std::string::npos;  // avx512_bf16, amx_bf16
+    if (communicator_.rank() == 0 && config_.precision.compute == "bf16" && !has_bf16) {
+      fmt::print("this processor has no bfloat16 instructions: bf16 saves memory here and costs time\n");
+    }
     const ModelConfig& model = config_.model;
     const RunStart start{.run = config_.run.name,
                          .model = fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(model.family),

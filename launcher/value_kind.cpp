@@ -33,6 +33,20 @@ ValueKind<T> bounded(std::string expected, std::optional<T> (*parse)(std::string
   return {expected, read, [=](const T& value) { return value == automatic ? "auto" : text(value); }};
 }
 
+// Quoted where YAML would read something else.
+std::string yaml_text(const std::string& text) {
+  const auto is_safe = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || std::string_view("_/.-").find(c) != std::string::npos;
+  };
+  const bool is_word = !text.empty() && std::all_of(text.begin(), text.end(), is_safe) &&
+                       (std::isalpha(static_cast<unsigned char>(text[0])) || text[0] == '/' || text[0] == '_');
+  std::string lower = text;
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string_view taken[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"};  // in YAML 1.1
+  if (is_word && std::find(std::begin(taken), std::end(taken), lower) == std::end(taken)) return text;
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 }  // namespace
 
 std::string describe(const YamlNode& node) {
@@ -84,18 +98,6 @@ ValueKind<bool> true_or_false() {
   return {"true or false", read, [](bool value) { return value ? "true" : "false"; }};
 }
 
-// Quoted where YAML would read something else.
-std::string yaml_text(const std::string& text) {
-  const auto is_safe = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) || std::string_view("_/.-").find(c) != std::string::npos;
-  };
-  const bool is_word = !text.empty() && std::all_of(text.begin(), text.end(), is_safe) &&
-                       (std::isalpha(static_cast<unsigned char>(text[0])) || text[0] == '/' || text[0] == '_');
-  const bool is_null = text == "null" || text == "Null" || text == "NULL";
-  if (is_word && !is_null) return text;
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 ValueKind<std::string> text(std::string expected) {
   const auto read = [=](const std::string& key, const YamlNode& node) {
     if (node.kind != YamlNode::Kind::scalar || node.text.empty()) throw wrong_value(key, expected, describe(node));
@@ -120,7 +122,7 @@ ValueKind<std::string> name(std::vector<std::string> names) {
     if (is_scalar && std::find(names.begin(), names.end(), node.text) != names.end()) return node.text;
     throw wrong_value(key, one_of(names), describe(node), is_scalar ? nearest_spelling(node.text, names) : "");
   };
-  return {one_of(names), read, [](const std::string& value) { return value; }};
+  return {one_of(names), read, yaml_text};
 }
 
 std::string one_of(const std::vector<std::string>& names) {

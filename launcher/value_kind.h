@@ -55,7 +55,7 @@ ValueKind<T> choice(std::vector<std::pair<std::string, T>> choices) {
   };
   const auto write = [=](const T& value) {
     for (const auto& [own_name, own_value] : choices) {
-      if (own_value == value) return own_name;
+      if (own_value == value) return by_name.write(own_name);
     }
     throw std::logic_error("a value that is none of " + by_name.expected);
   };

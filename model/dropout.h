@@ -19,8 +19,8 @@ struct Dropout {
 
   bool is_on(const StageContext& context) const { return context.training && rate > 0.0; }
 
-  // value ← residual + mask ∘ value / (1 − rate), with an undefined residual for zero; contiguous (B, T, C) fp32 or
-  // fp64. When off: value ← residual + value.
+  // value ← residual + mask ∘ value / (1 − rate), with an undefined residual for zero; contiguous (B, T, C) fp32,
+  // fp64 or bf16. When off: value ← residual + value.
   void add_residual_(torch::Tensor& value, const torch::Tensor& residual, const StageContext& context) const;
 
   // The gradient of `value`: a new tensor, or `grad` itself when off.

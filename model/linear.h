@@ -7,7 +7,7 @@
 namespace reprise {
 
 // sum (n, m) += scale · aᵀ·b for a (k, n) and b (k, m). Where a and b are narrower than the sum, their product is
-// rounded to their type and then added, block of rows by block, so that no temporary has the sum's size.
+// rounded to their type and then added, in blocks of 2^20 elements, so that no temporary is larger.
 void add_product_(torch::Tensor sum, const torch::Tensor& a, const torch::Tensor& b, double scale = 1);
 
 // y = x · Wᵀ + b with gradients by hand: they are added in place to the parameters' .grad views, without a temporary of

@@ -38,7 +38,8 @@ int64_t ParameterTable::count() const {
 
 void ParameterTable::bind(const std::vector<torch::Tensor>& masters, const std::vector<torch::Tensor>& gradients,
                           const std::vector<torch::Tensor>& computed) {
-  if (masters.size() != entries_.size() || gradients.size() != entries_.size()) {
+  const bool has_all_copies = computed.empty() || computed.size() == entries_.size();
+  if (masters.size() != entries_.size() || gradients.size() != entries_.size() || !has_all_copies) {
     throw std::invalid_argument("bind: one value and one gradient for each of " + std::to_string(size()) +
                                 " parameters are needed");
   }

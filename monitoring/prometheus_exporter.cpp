@@ -141,7 +141,8 @@ void ExporterSink::step(const StepReport& report) {
 PrometheusExporter make_prometheus_exporter(const std::string& listen, const std::string& run, int rank) {
   PrometheusExporter exporter;
   // The server's own syntax knows lists, TLS suffixes and bare ports that listen on every interface; none is wanted.
-  if (!std::regex_match(listen, std::regex(R"([\w.:\[\]-]+:\d+)"))) {
+  constexpr size_t kLongest = 300;  // a host name's 253 and a port; the library's matcher recurses for each character
+  if (listen.size() > kLongest || !std::regex_match(listen, std::regex(R"([\w.:\[\]-]+:\d+)"))) {
     exporter.warning = fmt::format("no metrics endpoint: expected host:port, got \"{}\"", listen);
     return exporter;
   }

@@ -26,7 +26,7 @@ torch::Tensor map_file(const std::string& path, Access access) {
   if (bytes == 0) return torch::empty({0}, torch::kUInt8);  // which cannot be mapped
   const auto count = static_cast<size_t>(bytes);
   const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   void* mapped = file < 0 ? MAP_FAILED : ::mmap(nullptr, count, protection, MAP_PRIVATE, file, 0);
   const std::error_code reason(errno, std::generic_category());
   if (file >= 0) ::close(file);

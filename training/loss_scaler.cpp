@@ -11,7 +11,9 @@ LossScaler::LossScaler(bool is_dynamic, torch::Device device) {
 }
 
 void LossScaler::update(const torch::Tensor& found_inf) {
-  if (is_dynamic()) at::_amp_update_scale_(scale_, good_updates_, found_inf, kGrowth, kBackoff, kGrowthInterval);
+  if (!is_dynamic()) return;
+  at::_amp_update_scale_(scale_, good_updates_, found_inf, kGrowth, kBackoff, kGrowthInterval);
+  scale_.clamp_(1, kLargestScale);
 }
 
 }  // namespace reprise

@@ -6,11 +6,11 @@ namespace reprise {
 
 // Dynamic loss scaling (Micikevicius et al. 2018): gradients are formed 2^k times too large, so that small ones survive
 // a narrow exponent. An update that meets a non-finite gradient is skipped and halves the scale; 2,000 good ones in a
-// row double it. Off: the scale is 1 for good. Every rank sees the same summed gradients, hence the same scale. Main
-// thread, current stream; the host waits only in read().
+// row double it, between 1 and 2^24. Off: the scale is 1 for good. Every rank sees the same summed gradients, hence the
+// same scale. Main thread, current stream; the host waits only in read().
 class LossScaler {
  public:
-  static constexpr double kFirstScale = 65536, kGrowth = 2, kBackoff = 0.5;
+  static constexpr double kFirstScale = 65536, kLargestScale = 1 << 24, kGrowth = 2, kBackoff = 0.5;
   static constexpr int64_t kGrowthInterval = 2000;
 
   explicit LossScaler(bool is_dynamic, torch::Device device = torch::kCPU);

@@ -30,7 +30,8 @@ struct GradientCheck {
   torch::Tensor norm;  // () fp32: of the unscaled gradient before clipping; non-finite when any gradient is (or its
                        // square overflows)
   torch::Tensor found_inf;  // () fp32: 1 when the update must be skipped, else 0
-  torch::Tensor scale;      // () fp32: what the gradients are divided by, loss_scale · max(1, norm / clip_norm)
+  torch::Tensor scale;      // () fp32: what the gradients are divided by, loss_scale · max(1, norm / clip_norm), or
+                            // loss_scale when clip_norm is 0
 };
 
 // A range of the flat tensors, in elements, cut at multiples of 16: there the fused kernel's bits do not depend on it.

@@ -73,7 +73,7 @@ class Corpus {
       visit({buffer.data(), static_cast<size_t>(stream.gcount())}, false);
       advance(stream.gcount());
     }
-    if (has_text) visit({}, true);
+    if (has_text && stream.eof()) visit({}, true);
   }
 
   void read_json_lines(const std::string& file, std::ifstream& stream, const Visitor& visit) {
@@ -206,7 +206,7 @@ DatasetInfo prepare_data(const std::vector<std::string>& files, const std::strin
   make_folder(directory);
   mark_dataset_preparing(directory);
   for (const char* split : {"train", "validation"}) {
-    for (const std::string& path : shard_paths(directory, split)) remove_all(path);
+    for (const std::string& path : shard_paths(directory, split)) remove_file(path);
   }
   corpus.read([&](std::string_view text, bool ends) { writer.write(text, ends); });
   const DatasetInfo info = writer.finish();

@@ -121,6 +121,13 @@ TEST(GradientReducer, NarrowBucketsAreRoundedBeforeAndAfterTheSum) {
   });
 }
 
+TEST(GradientReducer, NarrowBucketsOfThreeRanksDoNotDependOnTheirCaps) {
+  run_as_threads(3, [](Communicator& communicator) {
+    const auto flat = reduced(communicator, 1024, 4096, true, torch::kBFloat16);
+    EXPECT_TRUE(torch::equal(flat, reduced(communicator, 64, 512, false, torch::kBFloat16)));
+  });
+}
+
 TEST(GradientReducer, BucketsLeaveWithTheirLowestStage) {
   const auto flat = torch::zeros({layout().numel});
   const auto buckets = make_buckets(layout(), 2000, 4096, 4);

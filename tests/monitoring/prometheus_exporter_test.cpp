@@ -144,8 +144,10 @@ TEST(PrometheusExporter, ATakenPortIsAWarning) {
 }
 
 TEST(PrometheusExporter, ABadAddressIsAWarning) {
-  for (const char* listen : {"", "9464", "127.0.0.1", "127.0.0.1:", ":9464", "127.0.0.1:x", "127.0.0.1:70000",
-                             "127.0.0.1:0,0.0.0.0:0", "127.0.0.1:0s", "203.0.113.1:0"}) {
+  std::string long_name(100'000, 'a');
+  long_name += ":9464";
+  for (const char* listen : {long_name.c_str(), "", "9464", "127.0.0.1", "127.0.0.1:", ":9464", "127.0.0.1:x",
+                             "127.0.0.1:70000", "127.0.0.1:0,0.0.0.0:0", "127.0.0.1:0s", "203.0.113.1:0"}) {
     const PrometheusExporter exporter = make_prometheus_exporter(listen, "first", 0);
     EXPECT_EQ(exporter.sink, nullptr) << listen;
     EXPECT_NE(exporter.warning.find(listen), std::string::npos) << exporter.warning;

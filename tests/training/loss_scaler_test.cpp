@@ -33,6 +33,14 @@ TEST(LossScaler, AnOverflowStartsTheCountAnew) {
   EXPECT_EQ(scaler.read(), LossScaler::kFirstScale / 2);
 }
 
+TEST(LossScaler, StaysBetweenOneAndItsLargest) {
+  LossScaler scaler(true);
+  for (int i = 0; i < 200; ++i) scaler.update(found(true));
+  EXPECT_EQ(scaler.read(), 1);
+  for (int64_t i = 0; i < 30 * LossScaler::kGrowthInterval; ++i) scaler.update(found(false));
+  EXPECT_EQ(scaler.read(), LossScaler::kLargestScale);
+}
+
 TEST(LossScaler, OffStaysAtOne) {
   LossScaler scaler(false);
   scaler.update(found(true));

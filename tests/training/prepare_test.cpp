@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "tests/training/scratch.h"
@@ -177,6 +178,13 @@ TEST_F(Prepare, PreparingAgainReplacesEverything) {
   EXPECT_EQ(out_.names(),
             (std::vector<std::string>{"dataset.json", "mine.txt", "train_000000.bin", "validation_000000.bin"}));
   EXPECT_EQ(TokenShards(out_.path(), "train").tokens(), 39);
+}
+
+TEST_F(Prepare, AFolderInTheWayIsRefusedAndKept) {
+  const std::filesystem::path kept = std::filesystem::path(out_.path()) / "train_old.bin" / "notes";
+  std::filesystem::create_directories(kept);
+  EXPECT_THROW(prepare(numbered_files(30)), StorageError);
+  EXPECT_TRUE(std::filesystem::exists(kept));
 }
 
 TEST_F(Prepare, AnInterruptedPreparationIsNotTakenForWhole) {
