@@ -120,7 +120,7 @@ std::string joined(const Series& series, const Scale& x, const Scale& y) {
 }
 
 std::string boxes(const Series& series, const std::string& style, const Scale& x, const Scale& y) {
-  std::string svg;
+  std::string svg, labels;  // boxes may overlap; their labels stand above all of them
   for (const Point& p : series.points) {
     if (!is_drawable(p)) continue;
     const double left = x.at(p.x), right = std::max(x.at(p.x_end), left + 1.5), top = y.at(p.y_end), bottom = y.at(p.y);
@@ -128,9 +128,9 @@ std::string boxes(const Series& series, const std::string& style, const Scale& x
     const std::string data = fmt::format("M{0:.2f} {1:.2f}H{2:.2f}V{3:.2f}H{0:.2f}z", left, top, right, bottom);
     svg += fmt::format("<g><title>{}</title>{}</g>\n", escaped(tooltip), path(style, data));
     if (text_width(p.label) > right - left) continue;
-    svg += text_at((left + right) / 2, (top + bottom) / 2 + 4, p.label, "middle");
+    labels += text_at((left + right) / 2, (top + bottom) / 2 + 4, p.label, "middle");
   }
-  return svg;
+  return svg + labels;
 }
 
 std::string axes(const Panel& panel, const Scale& x, const Scale& y) {
