@@ -219,6 +219,7 @@ class BrokenTrees(unittest.TestCase):
         def files(folder, lines):
             return {f"{folder}/{i}.cpp": "int a;\n" * 100 for i in range(lines // 100)}
         self.expect(check_folder_sizes, files("model", 4500), {**files("model", 4400), **files("distributed", 200)})
+        self.expect(check_folder_sizes, files("model", 4500), {**files("model", 4500), "model/why.h": "// why\n"})
         self.expect(check_folder_sizes, files("launcher", 13000), files("launcher", 13100))
         blank = {f"launcher/{i}.cpp": "\n" * 100 for i in range(130)}
         self.expect(check_folder_sizes, blank, {**blank, "launcher/more.cpp": "\n"})
