@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/checkpointing/random_costs.h"
+#include "tests/scratch.h"
 
 namespace reprise {
 namespace {
@@ -160,13 +161,14 @@ TEST(CostTable, RefusesWhatIsNotJson) {
 
 TEST(CostTable, RefusesFilesThatAreMissingOrHuge) {
   EXPECT_THROW(read_costs("no/such/file.json"), CostTableError);
-  const auto path = std::filesystem::temp_directory_path() / "reprise_costs_test.json";
-  std::ofstream(path) << format_costs(random_costs::Maker(1).make(random_costs::Kind::homogeneous, 4, 1.0));
-  EXPECT_EQ(read_costs(path.string()).size(), 4);
+  EXPECT_THROW(read_costs("/sys"), CostTableError) << "a folder that has no size";
+  const Scratch folder;
+  const std::string path = folder / "costs.json";
+  put(path, format_costs(random_costs::Maker(1).make(random_costs::Kind::homogeneous, 4, 1.0)));
+  EXPECT_EQ(read_costs(path).size(), 4);
   std::filesystem::resize_file(path, (16 << 20) + 1);
-  EXPECT_THROW(read_costs(path.string()), CostTableError);
-  EXPECT_THROW(read_costs(path.parent_path().string()), CostTableError);
-  std::filesystem::remove(path);
+  EXPECT_THROW(read_costs(path), CostTableError);
+  EXPECT_THROW(read_costs(folder.path()), CostTableError);
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
 #include "launcher/config.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "launcher/config_schema.h"
+#include "tests/scratch.h"
 
 namespace reprise {
 namespace {
@@ -15,15 +14,9 @@ namespace fs = std::filesystem;
 
 class ConfigTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("reprise_config_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(folder_ / name, std::ios::binary) << text;
-    return (folder_ / name).string();
+    put(folder_ / name, text);
+    return folder_ / name;
   }
 
   Config load(const std::string& text, const std::vector<std::string>& overrides = {}) const {
@@ -39,7 +32,7 @@ class ConfigTest : public testing::Test {
     return "no error";
   }
 
-  fs::path folder_;
+  const Scratch folder_;
 };
 
 constexpr const char* kData = "data: {directory: shards}\n";
@@ -131,7 +124,7 @@ TEST_F(ConfigTest, BrokenConfigurations) {
   for (const Broken& broken : kBroken) {
     SCOPED_TRACE(broken.yaml);
     const std::string message = error_of(std::string(kData) + broken.yaml + "\n");
-    EXPECT_TRUE(message.starts_with((folder_ / "tiny.yaml:").string() + broken.start)) << message;
+    EXPECT_TRUE(message.starts_with((folder_ / "tiny.yaml:") + broken.start)) << message;
     EXPECT_NE(message.find("expected "), std::string::npos) << message;
     EXPECT_NE(message.find(broken.part), std::string::npos) << message;
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
@@ -226,11 +219,11 @@ TEST_F(ConfigTest, OriginsSayWhereEachValueIsFrom) {
   write("dataset.json", R"({"format": "reprise.dataset/1", "state": "complete", "tokenizer": "bytes", "vocabulary": 300,
     "train_tokens": 1, "validation_tokens": 1, "documents": 1, "bytes_per_token": 1.0})");
   const Config config =
-      load("model:\n  layers: 6\n", {"run.steps=7", "data.directory=" + folder_.string(), "run.steps=8"});
+      load("model:\n  layers: 6\n", {"run.steps=7", "data.directory=" + folder_.path(), "run.steps=8"});
   const auto origin = [&](const std::string& key) { return config.origins.at(key).text; };
   EXPECT_EQ(config.run.steps, 8);
   EXPECT_EQ(origin("run.steps"), "command line");
-  EXPECT_EQ(origin("model.layers"), (folder_ / "tiny.yaml:2").string());
+  EXPECT_EQ(origin("model.layers"), folder_ / "tiny.yaml:2");
   EXPECT_EQ(origin("model.width"), "default");
   EXPECT_EQ(config.model.vocabulary, 300);
   EXPECT_EQ(origin("model.vocabulary"), "from the data");
@@ -246,10 +239,9 @@ TEST_F(ConfigTest, OriginsSayWhereEachValueIsFrom) {
 TEST_F(ConfigTest, VocabularyBelowTheDataIsRefused) {
   write("dataset.json", R"({"format": "reprise.dataset/1", "state": "complete", "tokenizer": "bytes", "vocabulary": 300,
     "train_tokens": 1, "validation_tokens": 1, "documents": 1, "bytes_per_token": 1.0})");
-  const std::string message = error_of("model: {vocabulary: 257}\n", {"data.directory=" + folder_.string()});
+  const std::string message = error_of("model: {vocabulary: 257}\n", {"data.directory=" + folder_.path()});
   EXPECT_NE(message.find("tiny.yaml:1 model.vocabulary: expected at least the 300 of"), std::string::npos) << message;
-  EXPECT_EQ(load_config(write("tiny.yaml", kData), {"data.directory=" + folder_.string()}, false).model.vocabulary,
-            257);
+  EXPECT_EQ(load_config(write("tiny.yaml", kData), {"data.directory=" + folder_.path()}, false).model.vocabulary, 257);
 }
 
 TEST_F(ConfigTest, OverridesTakeSectionsListsAndUnits) {

@@ -1,11 +1,11 @@
 #include "launcher/saved_run.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "tests/scratch.h"
 #include "training/errors.h"
 #include "training/safetensors.h"
 
@@ -21,16 +21,14 @@ data: {directory: nowhere}
 class SavedRunTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("reprise_saved_run_" + std::to_string(getpid()));
     fs::create_directories(folder_ / "final");
-    std::ofstream(folder_ / "config.yaml") << kYaml;
-    model_ = std::make_unique<StageChain>(load_config((folder_ / "config.yaml").string(), {}, false).model);
+    put(folder_ / "config.yaml", kYaml);
+    model_ = std::make_unique<StageChain>(load_config(folder_ / "config.yaml", {}, false).model);
     weights_ = std::make_unique<FlatModel>(*model_, false);
     model_->parameters().initialize(5);
     weights_->parameters.mul_(3);  // away from uniform predictions
     save(named_tensors());
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   std::vector<NamedTensor> named_tensors() const {
     std::vector<NamedTensor> tensors;
@@ -40,31 +38,31 @@ class SavedRunTest : public testing::Test {
     return tensors;
   }
   void save(const std::vector<NamedTensor>& tensors) const {
-    write_safetensors((folder_ / "final/model.safetensors").string(), tensors, {{"tokenizer", "bytes"}});
+    write_safetensors(folder_ / "final/model.safetensors", tensors, {{"tokenizer", "bytes"}});
   }
   TokenShards split(const std::vector<uint16_t>& tokens) const {
-    ShardWriter writer(folder_.string(), "validation");
+    ShardWriter writer(folder_.path(), "validation");
     writer.write(tokens);
     writer.finish();
-    return TokenShards(folder_.string(), "validation");
+    return TokenShards(folder_.path(), "validation");
   }
   std::string load_error() const {
     try {
-      load_run(folder_.string());
+      load_run(folder_.path());
     } catch (const DataError& error) {
       return error.what();
     }
     return "no error";
   }
 
-  fs::path folder_;
+  const Scratch folder_;
   std::unique_ptr<FlatModel> weights_;
   std::unique_ptr<StageChain> model_;
 };
 
 TEST_F(SavedRunTest, GivesBackTheVeryWeights) {
   for (const char* path : {".", "final"}) {
-    const SavedRun run = load_run((folder_ / path).string());
+    const SavedRun run = load_run(folder_ / path);
     EXPECT_EQ(weights_hash(*run.model), weights_hash(*model_));
     EXPECT_EQ(run.tokenizer, "bytes");
   }
@@ -103,7 +101,7 @@ TEST_F(SavedRunTest, EveryTargetCountsOnce) {
   std::vector<uint16_t> tokens;
   for (uint16_t i = 0; i < 21; ++i) tokens.push_back(static_cast<uint16_t>(i * 37 % 256));
   tokens[7] = 256;  // an end of document: a target without bytes
-  SavedRun run = load_run(folder_.string());
+  SavedRun run = load_run(folder_.path());
   for (int64_t context : {8, 5, 1}) {
     const EvaluationTotals totals = evaluate(run, split(tokens), context);
     EXPECT_EQ(totals.tokens, 20);
@@ -115,7 +113,7 @@ TEST_F(SavedRunTest, EveryTargetCountsOnce) {
 }
 
 TEST_F(SavedRunTest, UnknownTokensNameFileAndPlace) {
-  SavedRun run = load_run(folder_.string());
+  SavedRun run = load_run(folder_.path());
   try {
     evaluate(run, split({1, 2, 300, 4}), 8);
     ADD_FAILURE() << "accepted";
@@ -126,7 +124,7 @@ TEST_F(SavedRunTest, UnknownTokensNameFileAndPlace) {
 }
 
 TEST_F(SavedRunTest, SamplesAreAFunctionOfTheSeed) {
-  const SavedRun run = load_run(folder_.string());
+  const SavedRun run = load_run(folder_.path());
   const auto draw = [&](uint64_t seed, double temperature) {
     Sampler sampler(*run.model, {65, 66}, temperature, seed);
     std::vector<int64_t> tokens;

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -17,17 +16,14 @@
 #include <system_error>
 #include <vector>
 
+#include "tests/scratch.h"
+
 namespace reprise {
 namespace {
 
 class JsonLines : public testing::Test {
  protected:
-  JsonLines() {
-    std::string pattern = testing::TempDir() + "json_lines_XXXXXX";
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~JsonLines() override { std::filesystem::remove_all(folder_); }
-  std::string path() const { return folder_ + "/metrics.jsonl"; }
+  std::string path() const { return folder_ / "metrics.jsonl"; }
   std::vector<std::string> lines() const {
     std::vector<std::string> all;
     std::ifstream file(path());
@@ -39,7 +35,7 @@ class JsonLines : public testing::Test {
     for (const std::string& line : lines()) all.push_back(nlohmann::json::parse(line));
     return all;
   }
-  std::string folder_;
+  const Scratch folder_;
 };
 
 TEST_F(JsonLines, OneLineForEachEvent) {
@@ -184,7 +180,7 @@ TEST_F(JsonLines, AppendsToWhatIsThere) {
 }
 
 TEST_F(JsonLines, FailuresNameThePath) {
-  for (const std::string& bad : {folder_ + "/no/such/folder.jsonl", std::string("/dev/full")}) {
+  for (const std::string& bad : {folder_ / "no/such/folder.jsonl", std::string("/dev/full")}) {
     try {
       make_json_lines(bad)->step({});
       FAIL() << bad;

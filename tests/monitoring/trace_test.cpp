@@ -8,6 +8,8 @@
 #include <sstream>
 #include <system_error>
 
+#include "tests/scratch.h"
+
 namespace reprise {
 namespace {
 
@@ -15,11 +17,6 @@ namespace fs = std::filesystem;
 
 class Trace : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("reprise_trace_" + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   std::string path(const std::string& name) const { return folder_ / name; }
 
   std::string write_rank(int rank, double offset) const {
@@ -39,7 +36,7 @@ class Trace : public testing::Test {
     return nlohmann::json::parse(file);
   }
 
-  fs::path folder_;
+  const Scratch folder_;
 };
 
 std::vector<nlohmann::json> of_phase(const nlohmann::json& events, const std::string& phase) {

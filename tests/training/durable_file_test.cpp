@@ -7,7 +7,7 @@
 #include <csignal>
 #include <optional>
 
-#include "tests/training/scratch.h"
+#include "tests/scratch.h"
 #include "training/errors.h"
 
 namespace reprise {

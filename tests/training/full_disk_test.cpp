@@ -7,7 +7,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "tests/training/scratch.h"
+#include "tests/scratch.h"
 #include "training/durable_file.h"
 #include "training/errors.h"
 #include "training/prepare.h"

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <set>
 
-#include "tests/training/scratch.h"
+#include "tests/scratch.h"
 #include "training/errors.h"
 #include "training/token_data.h"
 

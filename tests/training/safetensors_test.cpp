@@ -5,7 +5,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "tests/training/scratch.h"
+#include "tests/scratch.h"
 #include "training/errors.h"
 
 namespace reprise {

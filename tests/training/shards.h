@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/training/scratch.h"
+#include "tests/scratch.h"
 
 namespace reprise {
 
