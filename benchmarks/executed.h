@@ -14,7 +14,7 @@
 #include "checkpointing/memory_meter.h"
 #include "checkpointing/planner.h"
 #include "checkpointing/policies.h"
-#include "distributed/threads_communicator.h"
+#include "distributed/ring_communicator.h"
 #include "launcher/config.h"
 #include "training/rehearsal.h"
 
@@ -51,7 +51,7 @@ class Bench {
   explicit Bench(const Config& config)
       : config_(config),
         rehearsal_(config.model, config.optimizer, config.global_sequences, config.run.seed, config.compute_type()),
-        alone_(std::move(make_threads_communicators(1).front())),
+        alone_(make_lone_communicator()),
         reducer_(*alone_, rehearsal_.flat().gradients, {{0, rehearsal_.flat().layout.numel, 0, 0}},
                  rehearsal_.model().size(), true) {}
 

@@ -3,7 +3,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -45,7 +44,7 @@ struct BucketCost {
   int64_t bytes = 0;
 };
 
-// Everything the planner knows of a model on a machine: the file format "reprise.costs/1" as a value.
+// Everything the planner knows of a model on a machine.
 struct CostTable {
   std::string device;
   int64_t micro_sequences = 1, tokens = 1;
@@ -59,19 +58,6 @@ struct CostTable {
   int size() const { return static_cast<int>(stages.size()); }
   const StageCost& operator[](int stage) const { return stages[static_cast<size_t>(stage)]; }
 };
-
-// A cost table that cannot be used. One line: the file, the key, what was expected, what was got. Exit code 65.
-class CostTableError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-// Reads and checks the JSON text; `source` names it in errors. Unknown keys are left alone. Throws CostTableError.
-CostTable parse_costs(const std::string& json, const std::string& source);
-CostTable read_costs(const std::string& path);
-
-// The JSON text, every number in full precision: parse_costs gives back the same values.
-std::string format_costs(const CostTable& costs);
 
 // What policies need to know of the chain.
 std::vector<StageShape> shapes_of(const CostTable& costs);

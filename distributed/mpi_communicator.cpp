@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "distributed/ring_communicator.h"
-#include "distributed/threads_communicator.h"
 
 namespace reprise {
 namespace {
@@ -152,7 +151,7 @@ class MpiTransport : public Transport {
 std::unique_ptr<Communicator> make_mpi_communicator(const MpiPatience& patience) {
   // A process started by hand needs no MPI: initialising it alone would start a daemon and take a second.
   const bool is_started_by_mpi = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr;
-  if (!is_started_by_mpi) return std::move(make_threads_communicators(1).front());
+  if (!is_started_by_mpi) return make_lone_communicator();
   int is_initialized = 0;
   MPI_Initialized(&is_initialized);
   if (is_initialized) throw std::logic_error("make_mpi_communicator: once per process");

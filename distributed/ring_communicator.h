@@ -69,4 +69,7 @@ class RingCommunicator : public Communicator {
   std::jthread thread_;  // last: it stops before anything goes
 };
 
+// A group of one, where every operation is complete at once.
+std::unique_ptr<Communicator> make_lone_communicator();
+
 }  // namespace reprise

@@ -93,10 +93,6 @@ void check_system(const Config& config) {
   if (compute == "fp16" || compute == "tf32") {
     throw wrong_value("precision.compute", "fp32 or bf16 on the CPU", compute, "bf16");
   }
-  if (config.distributed.backend != "threads" && config.distributed.threads_ranks != 1) {
-    throw wrong_value("distributed.ranks", "1 with distributed.backend: mpi, where mpirun says how many",
-                      std::to_string(config.distributed.threads_ranks));
-  }
   const std::string& listen = config.monitoring.prometheus_listen;
   const size_t colon = listen.rfind(':');
   const std::optional<int64_t> port =

@@ -38,8 +38,6 @@ struct BudgetSetting {
 inline constexpr int64_t kAuto = 0;  // of a number that is chosen before the first step
 
 struct DistributedSetting {
-  std::string backend = "mpi";  // mpi threads
-  int threads_ranks = 1;        // backend threads: how many; key distributed.ranks
   int64_t bucket_bytes = kAuto, first_bucket_bytes = kAuto;
   bool overlap = true;
   double deadline_seconds = 30;

@@ -155,9 +155,6 @@ Rows checkpointing() {
 
 Rows system() {
   return {
-      row("distributed.backend", name({"mpi", "threads"}), "what connects the ranks", MEMBER(distributed.backend)),
-      row("distributed.ranks", integer(1, 64), "of backend threads; with mpi, mpirun says how many",
-          MEMBER(distributed.threads_ranks)),
       row("distributed.bucket_bytes", byte_count(64, int64_t{1} << 40, kAuto), "gradients that travel as one",
           MEMBER(distributed.bucket_bytes)),
       row("distributed.first_bucket_bytes", byte_count(64, int64_t{1} << 40, kAuto),

@@ -6,7 +6,6 @@
 #include <new>
 #include <system_error>
 
-#include "checkpointing/cost_table.h"
 #include "distributed/agreement.h"
 #include "distributed/communicator.h"
 #include "launcher/config.h"
@@ -41,8 +40,6 @@ Failure describe_failure(std::exception_ptr error) {
   } catch (const NothingFits& failure) {
     return {kDoesNotFit, one_line(failure.what())};
   } catch (const DataError& failure) {
-    return {kBadInput, one_line(failure.what())};
-  } catch (const CostTableError& failure) {
     return {kBadInput, one_line(failure.what())};
   } catch (const StorageError& failure) {
     return {kStorage, one_line(failure.what())};

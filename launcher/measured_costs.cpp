@@ -16,6 +16,7 @@
 #include "distributed/flat_layout.h"
 #include "launcher/bucket_choice.h"
 #include "launcher/build_facts.h"
+#include "launcher/cost_file.h"
 #include "launcher/host_facts.h"
 #include "launcher/spelling.h"
 #include "monitoring/step_report.h"
@@ -136,7 +137,7 @@ CostTable cached_costs(const Config& config, int ranks, double seconds, const st
   const fs::path file = cache_file(config);
   try {
     return expand(read_costs(file.string()), config, ranks);
-  } catch (const CostTableError&) {
+  } catch (const DataError&) {
     // Not there yet, or damaged: measured anew below.
   }
   announce();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launcher/commands.h"
+#include "launcher/cost_file.h"
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
 #include "launcher/joint_choice.h"

@@ -7,6 +7,7 @@
 
 #include "checkpointing/policies.h"
 #include "checkpointing/timeline.h"
+#include "launcher/regime.h"
 #include "monitoring/format.h"
 
 namespace reprise {

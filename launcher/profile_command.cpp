@@ -8,6 +8,7 @@
 
 #include "launcher/commands.h"
 #include "launcher/config.h"
+#include "launcher/cost_file.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 #include "launcher/measured_costs.h"

@@ -10,7 +10,6 @@
 #include <optional>
 
 #include "distributed/agreement.h"
-#include "distributed/threads_communicator.h"
 #include "launcher/build_facts.h"
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
@@ -53,9 +52,8 @@ double flops_per_token(const StageChain& model) {
 // One rank of a run: built in order, destroyed in reverse.
 class RankRun {
  public:
-  // Every rank measures, and the slowest one counts.
-  RankRun(Config config, MeasureCosts measure, Communicator& communicator)
-      : config_(std::move(config)), communicator_(communicator), measure_(std::move(measure)), model_(config_.model) {
+  RankRun(Config config, Communicator& communicator)
+      : config_(std::move(config)), communicator_(communicator), model_(config_.model) {
     communicator_.set_wait_limit(kStartPatience * config_.distributed.deadline_seconds, "start");
   }
 
@@ -125,9 +123,17 @@ class RankRun {
     const FlatLayout layout = layout_of(model_);
     std::optional<WireModel> wire;
     if (communicator_.size() > 1) wire = fit_wire(communicator_);
-    const auto measure = [&](const Config& config) {
+    const double seconds = config_.micro_sequences == kAuto ? 2 : 4;  // several micro-batches to measure, or one
+    const auto measure = [&](const Config& candidate) {               // on every rank; the slowest one counts
       CostTable costs;
-      together(communicator_, [&] { costs = measure_(config); });
+      together(communicator_, [&] {
+        costs = cached_costs(candidate, communicator_.size(), seconds, [&] {
+          if (communicator_.rank() != 0) return;
+          fmt::print("measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
+                     candidate.micro_sequences, seconds);
+          std::fflush(stdout);
+        });
+      });
       take_worst(communicator_, costs);
       costs.wire = wire;
       return costs;
@@ -183,7 +189,7 @@ class RankRun {
 
   void announce() {
     const Prediction& predicted = choice_.planned.predicted;
-    end_.planned_peak_bytes = static_cast<uint64_t>(predicted.peak_bytes) * ranks_of_process();
+    end_.planned_peak_bytes = static_cast<uint64_t>(predicted.peak_bytes);
     end_.planned_step_seconds = predicted.step_seconds;
     if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
     if (communicator_.rank() == 0) fmt::print("{}", bucket_line(choice_.costs));
@@ -207,11 +213,6 @@ class RankRun {
                          .planned_peak_bytes = end_.planned_peak_bytes,
                          .planned_step_seconds = end_.planned_step_seconds};
     for (auto& sink : sinks_) sink->start(start);
-  }
-
-  // The meter counts a process.
-  uint64_t ranks_of_process() const {
-    return config_.distributed.backend == "threads" ? static_cast<uint64_t>(communicator_.size()) : 1;
   }
 
   const Plan& plan() const { return choice_.planned.plan; }
@@ -242,7 +243,6 @@ class RankRun {
 
   Config config_;
   Communicator& communicator_;
-  const MeasureCosts measure_;
   JointChoice choice_;
   StageChain model_;
   std::optional<FlatModel> flat_;
@@ -258,42 +258,9 @@ class RankRun {
 }  // namespace
 
 void train(const Config& config) {
-  const auto measure = [&config](const Config& candidate, int ranks, bool speaks) {
-    const double seconds = config.micro_sequences == kAuto ? 2 : 4;  // several micro-batches to measure, or one
-    return cached_costs(candidate, ranks, seconds, [&] {
-      if (speaks) {
-        fmt::print("measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
-                   candidate.micro_sequences, seconds);
-        std::fflush(stdout);
-      }
-    });
-  };
-  if (config.distributed.backend == "threads") {
-    if (job_from_environment().ranks > 1) {
-      throw at_setting(config, wrong_value("distributed.backend", "mpi under mpirun or srun", "threads", "mpi"));
-    }
-    // The memory meter is process-wide: measure while there is one thread.
-    const int ranks = config.distributed.threads_ranks;
-    std::map<int64_t, CostTable> measured;  // by micro-batch
-    Config resolved = config;
-    try {
-      choose_jointly(resolved, ranks, ranks, nullptr, [&](const Config& candidate) {
-        return measured[candidate.micro_sequences] = measure(candidate, ranks, true);
-      });
-    } catch (const InvalidSetting& error) {
-      throw at_setting(config, error);
-    }
-    resolved.micro_sequences = config.micro_sequences;
-    const auto look_up = [&](const Config& candidate) { return measured.at(candidate.micro_sequences); };
-    run_as_threads(ranks, [&](Communicator& communicator) { RankRun(resolved, look_up, communicator).run(); });
-    return;
-  }
   const std::unique_ptr<Communicator> communicator =
       connect_ranks(kStartPatience * config.distributed.deadline_seconds);
-  const bool speaks = communicator->rank() == 0;
-  RankRun(
-      config, [&](const Config& candidate) { return measure(candidate, communicator->size(), speaks); }, *communicator)
-      .run();
+  RankRun(config, *communicator).run();
 }
 
 }  // namespace reprise

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "checkpointing/planner.h"
+#include "tests/checkpointing/four_layers.h"
 #include "tests/checkpointing/played_step.h"
 #include "tests/checkpointing/random_costs.h"
 
@@ -76,38 +77,6 @@ TEST(Timeline, EventsFillTheStepAndTheCurveReachesThePeak) {
   }
 }
 
-// The worked example of docs/planner.md: four layers, each one stage.
-CostTable four_layers() {
-  constexpr int64_t kMiB = 1 << 20;
-  CostTable costs;
-  costs.base_bytes = 10 * kMiB;
-  costs.optimizer_seconds = 1e-3;
-  costs.wire = WireModel{0.5e-3, 1e9};
-  for (int layer = 0; layer < 4; ++layer) {
-    StageCost stage;
-    stage.name = "layer" + std::to_string(layer);
-    stage.layer = layer;
-    stage.recomputable = true;
-    stage.forward_seconds = 2e-3;
-    stage.backward_seconds = 4e-3;
-    stage.boundary_bytes = kMiB;
-    stage.saves = {
-        {{8 * kMiB, 0, kMiB, 2 * kMiB}, {6 * kMiB, 0.25e-3, kMiB, 2 * kMiB}, {kMiB, 1.25e-3, kMiB, 6 * kMiB}}};
-    costs.stages.push_back(stage);
-    costs.buckets.push_back({3 - layer, 3 - layer, 4'500'000});  // 5 ms each
-  }
-  return costs;
-}
-
-Plan keep_but(std::vector<int> recomputed) {
-  Plan plan;
-  plan.save.assign(4, SaveLevel::all);
-  for (int s = 0; s < 4; ++s) {
-    plan.segments.push_back({s, s, std::find(recomputed.begin(), recomputed.end(), s) != recomputed.end()});
-  }
-  return plan;
-}
-
 void expect_prediction(const Plan& plan, double milliseconds, double exposed_milliseconds, int64_t peak_mib) {
   const Prediction predicted = predict(four_layers(), plan);
   EXPECT_NEAR(predicted.step_seconds, 1e-3 * milliseconds, 1e-15) << strip_of(plan);
@@ -163,23 +132,6 @@ TEST(Timeline, RefusesPlansOfAnotherChain) {
   plan.segments.pop_back();
   EXPECT_THROW(predict(four_layers(), plan), std::invalid_argument);
   EXPECT_THROW(simulate(four_layers(), plan), std::invalid_argument);
-}
-
-TEST(Regime, SaysWhichIsTheBottleneck) {
-  CostTable costs = four_layers();
-  EXPECT_EQ(regime_of(costs, keep_but({})),
-            "the wire is the bottleneck: the first 3 of 4 layers could recompute for free");
-  EXPECT_EQ(regime_of(costs, keep_but({0})), "the wire is the bottleneck: the first 1 of 4 layers recompute for free");
-  EXPECT_EQ(regime_of(costs, keep_but({0, 1})), "compute is the bottleneck: recomputing takes 11.8 % of the step");
-  costs.wire->bytes_per_second = 1e8;
-  EXPECT_EQ(regime_of(costs, keep_but({1})),
-            "the wire is the bottleneck: 1 of the first 3 of 4 layers recompute for free");
-  EXPECT_EQ(regime_of(costs, keep_but({0, 1, 2, 3})),
-            "the wire is the bottleneck: the first 3 of 4 layers recompute for free");
-  costs.buckets = {{0, costs.size() - 1, 1 << 30}};
-  EXPECT_EQ(regime_of(costs, keep_but({})), "the wire is the bottleneck: no whole layer is hidden behind it");
-  costs.wire.reset();
-  EXPECT_EQ(regime_of(costs, keep_but({})), "compute is the bottleneck: recomputing takes 0.0 % of the step");
 }
 
 }  // namespace

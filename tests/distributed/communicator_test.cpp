@@ -5,8 +5,8 @@
 #include <mutex>
 #include <thread>
 
-#include "distributed/threads_communicator.h"
 #include "tests/distributed/communicator_contract.h"
+#include "tests/distributed/threads_communicator.h"
 
 namespace reprise {
 namespace {

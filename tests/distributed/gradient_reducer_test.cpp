@@ -6,8 +6,8 @@
 #include <chrono>
 #include <thread>
 
-#include "distributed/threads_communicator.h"
 #include "tests/distributed/communicator_contract.h"
+#include "tests/distributed/threads_communicator.h"
 
 namespace reprise {
 namespace {

@@ -105,12 +105,10 @@ const Broken kBroken[] = {
      "2 checkpointing.segments: ", ""},
     {"checkpointing: {save: some}", "2 checkpointing.save: ", "one of all, lean, input"},
     {"checkpointing: {save: [all, lean]}", "2 checkpointing.save: ", "10"},
-    {"distributed: {backend: nccl}", "2 distributed.backend: ", "one of mpi, threads"},
     {"distributed: {bucket_bytes: 25MIB}", "2 distributed.bucket_bytes: ", "bytes such as 25MiB"},
     {"distributed: {bucket_bytes: 1}", "2 distributed.bucket_bytes: ", "did you mean 64?"},
     {"distributed: {deadline: soon}", "2 distributed.deadline: ", "a duration such as 30s"},
     {"distributed: {deadline: 0s}", "2 distributed.deadline: ", "did you mean 0.1s?"},
-    {"distributed: {ranks: 2}", "2 distributed.ranks: ", "mpirun"},
     {"precision: {compute: fp16}", "2 precision.compute: ", "expected fp32 or bf16 on the CPU, got fp16"},
     {"snapshot: {every: 3}", "2 snapshot.every: ", "expected no key here"},
     {"monitoring: {prometheus: {listen: 80}}", "2 monitoring.prometheus.listen: ", "did you mean 127.0.0.1:0?"},
@@ -180,7 +178,7 @@ checkpointing: {policy: segments, group: 5, every: 4, ratio: 0.3, list: [1, 0],
   save: [all, input, input, lean, lean, all],
   segments: [{first: 0, last: 0, recompute: false}, {first: 1, last: 2, recompute: true},
              {first: 3, last: 4, recompute: true}, {first: 5, last: 5, recompute: false}]}
-distributed: {backend: threads, ranks: 2, bucket_bytes: 1.5MiB, first_bucket_bytes: 1000, overlap: false,
+distributed: {bucket_bytes: 1.5MiB, first_bucket_bytes: 1000, overlap: false,
   deadline: 2500ms}
 precision: {compute: bf16, reduce: bf16, loss_scaling: dynamic}
 snapshot: {}

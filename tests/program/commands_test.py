@@ -5,12 +5,16 @@ twice."""
 import json
 import math
 import re
+import shutil
+import subprocess
 import unittest
 import xml.etree.ElementTree
+from pathlib import Path
 
-from harness import DATA, DONE, SOURCE, ProgramTest, reprise, text
+from harness import DATA, DONE, INTERNAL, REPRISE, SOURCE, ProgramTest, reprise, text
 
-COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "doctor"]
+COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "doctor", "bench allreduce",
+            "bench overlap"]
 
 
 class Commands(ProgramTest):
@@ -31,6 +35,19 @@ class Commands(ProgramTest):
             with self.subTest(command):
                 self.assertIn(command.split()[0], overview)
                 self.assertIn(f"reprise {command}", self.run_ok(*command.split(), "--help"))
+
+    def test_bench_without_its_program(self):
+        alone = self.folder / "reprise"
+        alone.symlink_to(Path(REPRISE).resolve())
+        copy = self.folder / "bin" / "reprise"
+        copy.parent.mkdir()
+        shutil.copy(REPRISE, copy)
+        result = subprocess.run([copy, "bench", "allreduce"], capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, INTERNAL)
+        self.assertEqual(result.stderr, f"reprise: expected the program reprise-bench beside this one, got no "
+                                        f"{copy}-bench\n")
+        found = subprocess.run([alone, "bench", "--help"], capture_output=True, text=True, check=False)
+        self.assertEqual(found.returncode, DONE, "through a symbolic link")
 
     def test_print_config(self):
         printed = self.run_ok("train", self.config, "run.steps=7", "--print-config")

@@ -48,11 +48,6 @@ class EveryPlanTheSameBits(ProgramTest):
     def test_buckets_of_three_ranks(self):
         self.check_buckets(FAMILIES[0], 3, [*BUCKETS[:1], {"bucket_bytes": "auto"}, BUCKETS[3]])
 
-    def test_ranks_as_threads_are_ranks_as_processes(self):
-        threads = self.train(distributed={"backend": "threads", "ranks": 2}, checkpointing={"policy": "every"})
-        self.assertEqual(threads.of("start")[0]["ranks"], 2)
-        self.assertEqual(threads.outcome, self.train(2, checkpointing={"policy": "full"}).outcome)
-
 
 def add_tests():
     for model in FAMILIES:

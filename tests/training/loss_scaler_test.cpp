@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "distributed/gradient_reducer.h"
-#include "distributed/threads_communicator.h"
+#include "tests/distributed/threads_communicator.h"
 #include "training/optimizer.h"
 
 namespace reprise {

@@ -7,13 +7,13 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "launcher/commands.h"
+#include "benchmarks/bench_commands.h"
+#include "benchmarks/overlap_bench.h"
 #include "launcher/config.h"
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
-#include "launcher/overlap_bench.h"
 #include "launcher/spelling.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"
@@ -97,7 +97,7 @@ int bench_overlap(const Options& options) {
   OverlapSetting setting{.policies = options.policies, .rounds = options.rounds};
   setting.budget_bytes = bytes_of("--memory", options.memory);
   setting.line_bytes_per_second = static_cast<double>(bytes_of("--line-rate", options.line));
-  if (config.distributed.backend != "mpi" || job_from_environment().ranks < 2) {
+  if (job_from_environment().ranks < 2) {
     throw UsageError("bench overlap: expected at least two ranks, such as mpirun -np 2 reprise bench overlap CONFIG");
   }
   for (const std::string& policy : options.policies) {

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "benchmarks/bench_commands.h"
 #include "checkpointing/step_record.h"
 #include "distributed/agreement.h"
-#include "launcher/commands.h"
 #include "launcher/exit_codes.h"
 #include "launcher/host_facts.h"
 #include "launcher/job.h"

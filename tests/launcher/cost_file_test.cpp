@@ -1,4 +1,4 @@
-#include "checkpointing/cost_table.h"
+#include "launcher/cost_file.h"
 
 #include <gtest/gtest.h>
 
@@ -8,6 +8,7 @@
 
 #include "tests/checkpointing/random_costs.h"
 #include "tests/scratch.h"
+#include "training/errors.h"
 
 namespace reprise {
 namespace {
@@ -22,12 +23,12 @@ std::string complaint(const std::string& text) {
   try {
     parse_costs(text, "costs.json");
     return "";
-  } catch (const CostTableError& error) {
+  } catch (const DataError& error) {
     return error.what();
   }
 }
 
-TEST(CostTable, RoundTripIsExact) {
+TEST(CostFile, RoundTripIsExact) {
   for (const random_costs::Kind kind : random_costs::kKinds) {
     for (const double ratio : {0.0, 1.0}) {
       const CostTable costs = random_costs::Maker(7).make(kind, 9, ratio, 3);
@@ -48,7 +49,7 @@ TEST(CostTable, RoundTripIsExact) {
   }
 }
 
-TEST(CostTable, ReadsTheDocumentedForm) {
+TEST(CostFile, ReadsTheDocumentedForm) {
   const CostTable costs = parse_costs(R"({
     "format": "reprise.costs/1", "device": "cpu", "micro_sequences": 4, "tokens": 1024, "base_bytes": 100,
     "optimizer_seconds": 0.5, "wire": {"latency_seconds": 5e-5, "bytes_per_second": 1.2e8},
@@ -79,7 +80,7 @@ TEST(CostTable, ReadsTheDocumentedForm) {
   EXPECT_DOUBLE_EQ(wire[1], 3 * 5e-5 + 3e-5);  // the two buckets of stage 1 add up
 }
 
-TEST(CostTable, RefusesWhatIsNotSoundAndNamesIt) {
+TEST(CostFile, RefusesWhatIsNotSoundAndNamesIt) {
   const struct {
     const char* pointer;
     Json value;
@@ -129,7 +130,7 @@ TEST(CostTable, RefusesWhatIsNotSoundAndNamesIt) {
   }
 }
 
-TEST(CostTable, RefusesMissingKeys) {
+TEST(CostFile, RefusesMissingKeys) {
   for (const char* key : {"format", "device", "micro_sequences", "tokens", "base_bytes", "optimizer_seconds", "wire",
                           "buckets", "stages"}) {
     Json spoilt = sound();
@@ -144,7 +145,7 @@ TEST(CostTable, RefusesMissingKeys) {
   EXPECT_EQ(complaint(spoilt.dump()), "");
 }
 
-TEST(CostTable, RefusesWhatIsNotJson) {
+TEST(CostFile, RefusesWhatIsNotJson) {
   const std::string text = format_costs(random_costs::Maker(1).make(random_costs::Kind::homogeneous, 4, 1.0));
   std::string with_nan = text;
   const size_t at = with_nan.find("\"optimizer_seconds\": ") + 21;
@@ -159,16 +160,16 @@ TEST(CostTable, RefusesWhatIsNotJson) {
   }
 }
 
-TEST(CostTable, RefusesFilesThatAreMissingOrHuge) {
-  EXPECT_THROW(read_costs("no/such/file.json"), CostTableError);
-  EXPECT_THROW(read_costs("/sys"), CostTableError) << "a folder that has no size";
+TEST(CostFile, RefusesFilesThatAreMissingOrHuge) {
+  EXPECT_THROW(read_costs("no/such/file.json"), DataError);
+  EXPECT_THROW(read_costs("/sys"), DataError) << "a folder that has no size";
   const Scratch folder;
   const std::string path = folder / "costs.json";
   put(path, format_costs(random_costs::Maker(1).make(random_costs::Kind::homogeneous, 4, 1.0)));
   EXPECT_EQ(read_costs(path).size(), 4);
   std::filesystem::resize_file(path, (16 << 20) + 1);
-  EXPECT_THROW(read_costs(path), CostTableError);
-  EXPECT_THROW(read_costs(folder.path()), CostTableError);
+  EXPECT_THROW(read_costs(path), DataError);
+  EXPECT_THROW(read_costs(folder.path()), DataError);
 }
 
 }  // namespace

@@ -8,8 +8,7 @@
 
 namespace reprise {
 
-// Ranks as threads of one process, for tests and for `distributed.backend: threads`. Same contract as every other
-// backend, deadline included.
+// Ranks as threads of one process. Same contract as every other backend, deadline included.
 std::vector<std::unique_ptr<Communicator>> make_threads_communicators(int size);
 
 // Runs body(rank's communicator) on `size` threads and joins them. Rethrows the first exception after all have ended; a

@@ -1,10 +1,10 @@
-#include "launcher/overlap_bench.h"
+#include "benchmarks/overlap_bench.h"
 
 #include <algorithm>
 #include <memory>
 
 #include "distributed/agreement.h"
-#include "distributed/threads_communicator.h"
+#include "distributed/ring_communicator.h"
 #include "launcher/bucket_choice.h"
 #include "launcher/host_facts.h"
 #include "launcher/job.h"
@@ -157,7 +157,7 @@ std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& comm
   Rehearsal rehearsal(config.model, config.optimizer, config.global_sequences / communicator.size(), config.run.seed,
                       config.compute_type());
   const FlatLayout& layout = rehearsal.flat().layout;
-  const std::unique_ptr<Communicator> nobody = std::move(make_threads_communicators(1).front());
+  const std::unique_ptr<Communicator> nobody = make_lone_communicator();
   const int64_t budget = setting.budget_bytes > 0 ? setting.budget_bytes : default_budget(costs);
 
   std::vector<std::unique_ptr<Contender>> contenders;

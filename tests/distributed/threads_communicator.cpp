@@ -1,4 +1,4 @@
-#include "distributed/threads_communicator.h"
+#include "tests/distributed/threads_communicator.h"
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
