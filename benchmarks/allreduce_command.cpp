@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "benchmarks/bench_commands.h"
+#include "benchmarks/rehearsal.h"
 #include "checkpointing/step_record.h"
 #include "distributed/agreement.h"
 #include "launcher/exit_codes.h"
-#include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"

@@ -11,12 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/rehearsal.h"
 #include "checkpointing/memory_meter.h"
 #include "checkpointing/planner.h"
 #include "checkpointing/policies.h"
 #include "distributed/ring_communicator.h"
 #include "launcher/config.h"
-#include "training/rehearsal.h"
 
 namespace reprise::bench {
 

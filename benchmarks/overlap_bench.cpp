@@ -6,7 +6,6 @@
 #include "distributed/agreement.h"
 #include "distributed/ring_communicator.h"
 #include "launcher/bucket_choice.h"
-#include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/rehearsal.h"
 #include "checkpointing/planner.h"
 #include "distributed/communicator.h"
 #include "launcher/config.h"
-#include "training/rehearsal.h"
 
 namespace reprise {
 

@@ -80,6 +80,37 @@ void print_rows(const Options& options, const std::vector<OverlapRow>& rows) {
   if (options.json) fmt::print("{}\n", nlohmann::ordered_json{{"rows", list}}.dump());
 }
 
+TimelineKind kind_of(EventKind kind) {
+  switch (kind) {
+    case EventKind::forward:
+      return TimelineKind::forward;
+    case EventKind::recompute:
+      return TimelineKind::replay;
+    default:
+      return TimelineKind::backward;
+  }
+}
+
+// The drawing of `plan --timeline` of a step as it was measured: bytes at the end of each stage, times from its start.
+std::string draw_measured(const CostTable& costs, const std::string& policy, const RehearsedStep& step) {
+  Timeline timeline;
+  const double start = step.start_seconds;
+  for (const StageEvent& event : step.events) {
+    timeline.events.push_back(
+        {kind_of(event.kind), event.stage, event.micro_batch, event.start_seconds - start, event.end_seconds - start});
+    timeline.memory.push_back({event.end_seconds - start, static_cast<int64_t>(event.live_bytes)});
+  }
+  int bucket = 0;
+  for (const WireInterval& interval : step.wire.buckets) {
+    timeline.events.push_back(
+        {TimelineKind::wire, bucket++, 0, interval.started_seconds - start, interval.finished_seconds - start});
+  }
+  timeline.events.push_back(
+      {TimelineKind::optimizer, -1, 0, step.step_seconds - step.optimizer_seconds, step.step_seconds});
+  return draw_step(fmt::format("One step under {}, measured: {}", policy, format_seconds(step.step_seconds)), costs,
+                   timeline, 0);
+}
+
 void draw(const Options& options, const std::vector<OverlapRow>& rows) {
   if (options.timelines.empty()) return;
   std::filesystem::create_directories(options.timelines);

@@ -27,6 +27,34 @@ std::string label_of(const CostTable& costs, const TimelineEvent& event) {
   }
 }
 
+class LossPlot final : public Sink {
+ public:
+  explicit LossPlot(std::string path) : path_(std::move(path)) {}
+
+  void start(const RunStart& start) override { run_ = start.run; }
+  void step(const StepReport& report) override {
+    train_.points.push_back({static_cast<double>(report.step), report.loss});
+  }
+  void evaluation(const EvaluationReport& report) override {
+    held_out_.points.push_back({static_cast<double>(report.step), report.loss});
+    draw_file();
+  }
+  void end(const RunEnd&) override { draw_file(); }
+
+ private:
+  void draw_file() const {
+    write_durably(path_, draw({.title = "Loss of " + run_,
+                               .x_title = "step",
+                               .panels = {{.y_title = "loss (nats per token)", .series = {train_, held_out_}}}}));
+  }
+
+  const std::string path_;
+  std::string run_;
+  Series train_{"training"}, held_out_{"held-out text", Shape::marked_line};
+};
+
+}  // namespace
+
 std::string draw_step(const std::string& title, const CostTable& costs, const Timeline& step, int64_t budget_bytes) {
   double last = 0;
   for (const TimelineEvent& event : step.events) last = std::max(last, event.end_seconds);
@@ -64,69 +92,11 @@ std::string draw_step(const std::string& title, const CostTable& costs, const Ti
                .width = 900});
 }
 
-TimelineKind kind_of(EventKind kind) {
-  switch (kind) {
-    case EventKind::forward:
-      return TimelineKind::forward;
-    case EventKind::recompute:
-      return TimelineKind::replay;
-    default:
-      return TimelineKind::backward;
-  }
-}
-
-class LossPlot final : public Sink {
- public:
-  explicit LossPlot(std::string path) : path_(std::move(path)) {}
-
-  void start(const RunStart& start) override { run_ = start.run; }
-  void step(const StepReport& report) override {
-    train_.points.push_back({static_cast<double>(report.step), report.loss});
-  }
-  void evaluation(const EvaluationReport& report) override {
-    held_out_.points.push_back({static_cast<double>(report.step), report.loss});
-    draw_file();
-  }
-  void end(const RunEnd&) override { draw_file(); }
-
- private:
-  void draw_file() const {
-    write_durably(path_, draw({.title = "Loss of " + run_,
-                               .x_title = "step",
-                               .panels = {{.y_title = "loss (nats per token)", .series = {train_, held_out_}}}}));
-  }
-
-  const std::string path_;
-  std::string run_;
-  Series train_{"training"}, held_out_{"held-out text", Shape::marked_line};
-};
-
-}  // namespace
-
 std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes) {
   const std::string title =
       fmt::format("One step under plan {}: {}, peak {}", step.plan.origin, format_seconds(step.predicted.step_seconds),
                   format_bytes(static_cast<uint64_t>(step.predicted.peak_bytes)));
   return draw_step(title, costs, simulate(costs, step.plan), budget_bytes);
-}
-
-std::string draw_measured(const CostTable& costs, const std::string& policy, const RehearsedStep& step) {
-  Timeline timeline;
-  const double start = step.start_seconds;
-  for (const StageEvent& event : step.events) {
-    timeline.events.push_back(
-        {kind_of(event.kind), event.stage, event.micro_batch, event.start_seconds - start, event.end_seconds - start});
-    timeline.memory.push_back({event.end_seconds - start, static_cast<int64_t>(event.live_bytes)});
-  }
-  int bucket = 0;
-  for (const WireInterval& interval : step.wire.buckets) {
-    timeline.events.push_back(
-        {TimelineKind::wire, bucket++, 0, interval.started_seconds - start, interval.finished_seconds - start});
-  }
-  timeline.events.push_back(
-      {TimelineKind::optimizer, -1, 0, step.step_seconds - step.optimizer_seconds, step.step_seconds});
-  return draw_step(fmt::format("One step under {}, measured: {}", policy, format_seconds(step.step_seconds)), costs,
-                   timeline, 0);
 }
 
 std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std::vector<PolicyRow>& policies) {

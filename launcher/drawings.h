@@ -8,17 +8,16 @@
 #include "checkpointing/planner.h"
 #include "launcher/plan_page.h"
 #include "monitoring/step_report.h"
-#include "training/rehearsal.h"
 
 namespace reprise {
 
 // Each drawing is an SVG.
 
 // What one step does on the compute and the wire lane over the memory it holds, with the budget line (0: none).
-std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes);
+std::string draw_step(const std::string& title, const CostTable& costs, const Timeline& step, int64_t budget_bytes);
 
-// The same drawing of a step as it was measured: bytes at the end of each stage, times from the step's own start.
-std::string draw_measured(const CostTable& costs, const std::string& policy, const RehearsedStep& step);
+// The same of the step that a plan promises.
+std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes);
 
 // The fastest step at every peak, and the named policies as points.
 std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std::vector<PolicyRow>& policies);

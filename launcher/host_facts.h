@@ -17,7 +17,4 @@ struct HostFacts {
 
 HostFacts read_host_facts();
 
-// Processor time of this process but for the calling thread.
-double other_threads_seconds();
-
 }  // namespace reprise

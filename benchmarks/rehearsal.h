@@ -20,6 +20,9 @@ struct RehearsedStep {
   std::vector<StageEvent> events;
 };
 
+// Processor time of this process but for the calling thread.
+double other_threads_seconds();
+
 // Steps for measuring: one model with its optimizer on random tokens, which many plans may take in turn, with or
 // without communication. The step is the trainer's: micro-batches, reduction with the last one, the update, and the
 // batch after this one read ahead. Main thread only.

@@ -1,10 +1,24 @@
-#include "training/rehearsal.h"
+#include "benchmarks/rehearsal.h"
 
 #include <torch/utils.h>
+
+#include <ctime>
 
 #include "checkpointing/memory_meter.h"
 
 namespace reprise {
+
+namespace {
+
+double cpu_seconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+}  // namespace
+
+double other_threads_seconds() { return cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 Rehearsal::Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed,
                      torch::Dtype compute)
