@@ -17,6 +17,7 @@
 #include "checkpointing/policies.h"
 #include "distributed/ring_communicator.h"
 #include "launcher/config.h"
+#include "launcher/device_choice.h"
 
 namespace reprise::bench {
 
@@ -45,12 +46,20 @@ struct Cell {
   }
 };
 
+// What a configuration runs on: the CPU unless run.device is cuda, which the process chooses once.
+inline DeviceChoice device_for(const Config& config) {
+  if (config.run.device != "cuda") return {};
+  static const DeviceChoice gpu = [own = config]() mutable { return choose_device(own); }();
+  return gpu;
+}
+
 // The model that all cells train in turn, on one rank.
 class Bench {
  public:
   explicit Bench(const Config& config)
       : config_(config),
-        rehearsal_(config.model, config.optimizer, config.global_sequences, config.run.seed, config.compute_type()),
+        rehearsal_(config.model, config.optimizer, config.global_sequences, config.run.seed, config.compute_type(),
+                   device_for(config).device),
         alone_(make_lone_communicator()),
         reducer_(*alone_, rehearsal_.flat().gradients, {{0, rehearsal_.flat().layout.numel, 0, 0}},
                  rehearsal_.model().size(), true) {}
@@ -65,17 +74,22 @@ class Bench {
     return cell;
   }
 
-  void execute(std::vector<Cell>& cells, int rounds) {
-    for (int round = -1; round < rounds; ++round) {  // the first warms up
+  RehearsedStep step(Cell& cell) { return rehearsal_.step(*cell.executor, reducer_, cell.micro_sequences, 1); }
+
+  // Interleaved; the first rounds warm up and do not count.
+  void execute(std::vector<Cell>& cells, int rounds, int warm_ups = 1) {
+    for (int round = 1 - warm_ups; round <= rounds; ++round) {
       for (Cell& cell : cells) {
-        const RehearsedStep step = rehearsal_.step(*cell.executor, reducer_, cell.micro_sequences, 1);
-        if (round < 0) continue;
-        cell.seconds.push_back(step.step_seconds);
-        cell.peak_bytes = std::max(cell.peak_bytes, static_cast<int64_t>(step.peak_bytes));
+        const RehearsedStep taken = step(cell);
+        if (round < 1) continue;
+        cell.seconds.push_back(taken.step_seconds);
+        cell.peak_bytes = std::max(cell.peak_bytes, static_cast<int64_t>(taken.peak_bytes));
       }
-      fmt::print(stderr, "round {} of {}\n", round + 1, rounds);
+      if (round >= 1) fmt::print(stderr, "round {} of {}\n", round, rounds);
     }
   }
+
+  Rehearsal& rehearsal() { return rehearsal_; }
 
  private:
   const Config& config_;

@@ -147,14 +147,14 @@ Config with_policy(Config config, const std::string& policy, int64_t budget_byte
   return config;
 }
 
-std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& communicator,
+std::vector<OverlapRow> measure_overlap(const Config& config, const DeviceChoice& device, Communicator& communicator,
                                         const OverlapSetting& setting) {
   CostTable costs;
-  together(communicator, [&] { costs = cached_costs(config, communicator.size(), 4, [] {}); });
+  together(communicator, [&] { costs = cached_costs(config, device, communicator.size(), 4, [] {}); });
   take_worst(communicator, costs);
-  if (communicator.size() > 1) costs.wire = fit_wire(communicator);
+  if (communicator.size() > 1) costs.wire = fit_wire(communicator, device.device);
   Rehearsal rehearsal(config.model, config.optimizer, config.global_sequences / communicator.size(), config.run.seed,
-                      config.compute_type());
+                      config.compute_type(), device.device);
   const FlatLayout& layout = rehearsal.flat().layout;
   const std::unique_ptr<Communicator> nobody = make_lone_communicator();
   const int64_t budget = setting.budget_bytes > 0 ? setting.budget_bytes : default_budget(costs);

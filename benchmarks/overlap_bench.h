@@ -8,6 +8,7 @@
 #include "checkpointing/planner.h"
 #include "distributed/communicator.h"
 #include "launcher/config.h"
+#include "launcher/device_choice.h"
 
 namespace reprise {
 
@@ -48,7 +49,7 @@ Config with_policy(Config config, const std::string& policy, int64_t budget_byte
 
 // Collective; at least two ranks. `config` is resolved but for policy and buckets, which every row chooses for itself.
 // Every rank returns the same figures, examples excepted.
-std::vector<OverlapRow> measure_overlap(const Config& config, Communicator& communicator,
+std::vector<OverlapRow> measure_overlap(const Config& config, const DeviceChoice& device, Communicator& communicator,
                                         const OverlapSetting& setting);
 
 }  // namespace reprise

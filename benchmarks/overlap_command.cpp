@@ -124,7 +124,7 @@ void draw(const Options& options, const std::vector<OverlapRow>& rows) {
 }
 
 int bench_overlap(const Options& options) {
-  const Config config = load_config(options.config, options.overrides, false);
+  Config config = load_config(options.config, options.overrides, false);
   OverlapSetting setting{.policies = options.policies, .rounds = options.rounds};
   setting.budget_bytes = bytes_of("--memory", options.memory);
   setting.line_bytes_per_second = static_cast<double>(bytes_of("--line-rate", options.line));
@@ -138,16 +138,21 @@ int bench_overlap(const Options& options) {
       throw UsageError(fmt::format("--policies: '{}': {}", policy, error.what()));
     }
   }
-  const std::unique_ptr<Communicator> communicator = connect_ranks();
+  const std::unique_ptr<Communicator> host = connect_ranks();
   constexpr double kPatience = 10;
-  communicator->set_wait_limit(kPatience * config.distributed.deadline_seconds, "bench overlap");
+  const double limit = kPatience * config.distributed.deadline_seconds;
+  host->set_wait_limit(limit, "bench overlap");
+  const DeviceChoice device = choose_device(config, *host);
+  const std::unique_ptr<Communicator> between = connect_device(config, *host, device.device, limit);
+  Communicator& communicator = between ? *between : *host;
+  communicator.set_wait_limit(limit, "bench overlap");
   try {
     if (config.micro_sequences == kAuto) throw wrong_value("batch.micro_sequences", "the number to measure", "auto");
     if (config.precision.reduce != torch::kFloat32) {
       throw wrong_value("precision.reduce", "fp32, for every policy's copy would count in the peaks", "bf16", "fp32");
     }
-    const std::vector<OverlapRow> rows = measure_overlap(config, *communicator, setting);
-    if (communicator->rank() != 0) return kDone;
+    const std::vector<OverlapRow> rows = measure_overlap(config, device, communicator, setting);
+    if (communicator.rank() != 0) return kDone;
     print_rows(options, rows);
     draw(options, rows);
     return kDone;

@@ -135,7 +135,7 @@ Json figures_of(Cells& cells, const CostTable& costs) {
 }
 
 int compare_plans(const Config& config, int rounds) {
-  const CostTable costs = measure_costs(config, 1);
+  const CostTable costs = measure_costs(config, {}, 1);
   Bench bench(config);
   Cells cells(bench, costs);
   cells.add_baselines();

@@ -16,7 +16,7 @@ std::vector<CostTable> measure_all(Config config) {
   for (int64_t micro = 1; micro <= config.global_sequences; ++micro) {
     if (config.global_sequences % micro != 0) continue;
     config.micro_sequences = micro;
-    tables.push_back(measure_costs(config, 1, 3));
+    tables.push_back(measure_costs(config, {}, 1, 3));
   }
   return tables;
 }

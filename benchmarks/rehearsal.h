@@ -30,7 +30,7 @@ class Rehearsal {
  public:
   // `sequences` of this rank a step.
   Rehearsal(const ModelConfig& model, const OptimizerSetting& optimizer, int64_t sequences, uint64_t seed,
-            torch::Dtype compute);
+            torch::Dtype compute, torch::Device device = torch::kCPU);
 
   // In micro-batches of `micro_sequences`, a divisor of the step's. `ranks` divide the loss, so that the sums over
   // ranks have the size of a mean.
@@ -40,8 +40,6 @@ class Rehearsal {
   FlatModel& flat() { return flat_; }
 
  private:
-  Batch draw(int64_t sequences) const;
-
   const OptimizerSetting setting_;
   const int64_t sequences_;
   StageChain model_;

@@ -1,6 +1,8 @@
 #include "checkpointing/memory_meter.h"
 
+#include <ATen/Context.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 #include <malloc.h>
 
@@ -10,10 +12,27 @@
 namespace reprise {
 namespace {
 
-// The one mutable state at namespace scope in this project: LibTorch has one CPU allocator per process, and tensors are
-// freed by a plain function pointer, which can reach nothing else.
+// The one mutable state at namespace scope in this project: LibTorch has one allocator per process and kind of device,
+// and tensors are freed by a plain function pointer, which can reach nothing else.
 std::atomic<uint64_t> live_bytes{0};
 std::atomic<uint64_t> highest_bytes{0};
+std::atomic<c10::Device> followed{c10::Device(c10::kCPU)};
+
+c10::DeviceAllocator& device_allocator() { return *c10::getDeviceAllocator(followed.load().type()); }
+
+struct Figures {
+  uint64_t current, peak, reserved;
+};
+
+Figures read_figures() {
+  const uint64_t live = live_bytes.load(std::memory_order_relaxed);
+  if (followed.load().is_cpu()) return {live, highest_bytes.load(std::memory_order_relaxed), live};
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  const auto stats = device_allocator().getDeviceStats(followed.load().index());
+  const auto& allocated = stats.allocated_bytes[kAll];
+  return {static_cast<uint64_t>(allocated.current), static_cast<uint64_t>(allocated.peak),
+          static_cast<uint64_t>(stats.reserved_bytes[kAll].current)};
+}
 
 // In front of each block, holds its size; as long as LibTorch's alignment, so as to keep it.
 constexpr size_t kHeader = 64;
@@ -63,10 +82,23 @@ void MemoryMeter::install() {
 
 bool MemoryMeter::is_installed() { return c10::GetCPUAllocator() == &counting_allocator; }
 
-uint64_t MemoryMeter::current_bytes() { return live_bytes.load(std::memory_order_relaxed); }
+void MemoryMeter::follow(torch::Device device) {
+  followed = device;
+  if (!device.is_cpu() && !device_allocator().initialized()) at::globalContext().lazyInitDevice(device.type());
+}
 
-uint64_t MemoryMeter::peak_bytes() { return highest_bytes.load(std::memory_order_relaxed); }
+uint64_t MemoryMeter::current_bytes() { return read_figures().current; }
 
-void MemoryMeter::reset_peak() { highest_bytes.store(current_bytes(), std::memory_order_relaxed); }
+uint64_t MemoryMeter::peak_bytes() { return read_figures().peak; }
+
+void MemoryMeter::reset_peak() {
+  highest_bytes.store(live_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  if (!followed.load().is_cpu()) device_allocator().resetPeakStats(followed.load().index());
+}
+
+uint64_t MemoryMeter::idle_bytes() {
+  const Figures figures = read_figures();
+  return figures.reserved - figures.current;
+}
 
 }  // namespace reprise

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
 #include <stdexcept>
 
 namespace reprise {
@@ -62,13 +61,6 @@ void check_plan(const Plan& plan, const std::vector<StageShape>& stages) {
 }
 
 const char* name_of(SaveLevel level) { return kLevelNames[static_cast<size_t>(level)]; }
-
-SaveLevel save_level_of(const std::string& name) {
-  for (size_t i = 0; i < std::size(kLevelNames); ++i) {
-    if (name == kLevelNames[i]) return static_cast<SaveLevel>(i);
-  }
-  throw std::invalid_argument("expected all, lean or input, got \"" + name + "\"");
-}
 
 std::string strip_of(const Plan& plan) {
   std::string strip;

@@ -38,7 +38,6 @@ void check_segments(const std::vector<Segment>& segments, const std::vector<Stag
 void check_plan(const Plan& plan, const std::vector<StageShape>& stages);
 
 const char* name_of(SaveLevel level);
-SaveLevel save_level_of(const std::string& name);  // throws std::invalid_argument
 
 // One character a stage: '=' keep all, '-' lean, '.' input, 'r' recompute, with '|' between segments of recomputed
 // stages.

@@ -3,16 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
-#include "model/invalid_setting.h"
+#include "model/model_config.h"
 
 namespace reprise {
 namespace {
-
-constexpr std::array<const char*, 8> kPolicies = {"none",  "full", "group", "every",
-                                                  "ratio", "sqrt", "list",  "segments"};
 
 int layers_of(const std::vector<StageShape>& stages) {
   int layers = 0;
@@ -70,17 +66,6 @@ int step_of_ratio(double ratio, int layers) {
   return static_cast<int>(std::min(std::floor(1.0 / ratio), std::max(1.0, static_cast<double>(layers))));
 }
 
-[[noreturn]] void refuse_policy(const std::string& policy) {
-  const auto common_prefix = [&](const std::string& name) {
-    return std::mismatch(name.begin(), name.end(), policy.begin(), policy.end()).first - name.begin();
-  };
-  const char* nearest = *std::max_element(kPolicies.begin(), kPolicies.end(), [&](const char* a, const char* b) {
-    return common_prefix(a) < common_prefix(b);
-  });
-  refuse("policy", fmt::format("expected one of {}, got \"{}\"; nearest legal value: {}", fmt::join(kPolicies, ", "),
-                               policy, nearest));
-}
-
 std::vector<SaveLevel> levels_of(const std::vector<SaveLevel>& save, size_t stages) {
   if (save.size() == 1) return std::vector<SaveLevel>(stages, save.front());
   if (save.size() == stages) return save;
@@ -133,7 +118,7 @@ Plan plan_of(const PolicySetting& setting, const std::vector<StageShape>& stages
     as_setting("segments", [&] { check_segments(setting.segments, stages); });
     plan.segments = setting.segments;
   } else {
-    refuse_policy(policy);
+    refuse("policy", "expected none, full, group, every, ratio, sqrt, list or segments, got \"" + policy + "\"");
   }
   plan.save = levels_of(setting.save, stages.size());
   as_setting("save", [&] { check_plan(plan, stages); });

@@ -11,7 +11,7 @@
 #include "checkpointing/memory_meter.h"
 #include "checkpointing/segment_executor.h"
 #include "checkpointing/step_record.h"
-#include "model/batch.h"
+#include "model/stage.h"
 
 namespace reprise {
 namespace {
@@ -42,20 +42,12 @@ std::string kind_of(const StageChain& model, int stage) {
   return kind;
 }
 
-Batch random_batch(const StageChain& model, const ProfileSetting& setting) {
-  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(setting.seed);
-  const auto draw = [&] {
-    return at::randint(model.config().vocabulary, {setting.micro_sequences, setting.tokens}, generator, torch::kInt64);
-  };
-  Batch batch;
-  batch.tokens = draw();   // (B, T)
-  batch.targets = draw();  // (B, T)
-  return batch;
-}
-
 class Profiler {
  public:
-  Profiler(StageChain& model, const ProfileSetting& setting) : model_(model), batch_(random_batch(model, setting)) {
+  Profiler(StageChain& model, const ProfileSetting& setting)
+      : model_(model),
+        batch_(model.random_batch(setting.micro_sequences, setting.tokens,
+                                  at::make_generator<at::CPUGeneratorImpl>(setting.seed))) {
     for (int s = 0; s < model.size(); ++s) {
       Kind& kind = kinds_[kind_of(model, s)];
       kind_at_.push_back(&kind);
@@ -65,7 +57,7 @@ class Profiler {
 
   CostTable run(double seconds) {
     time_round(SaveLevel::all);  // warms up: what is made once must not be counted
-    for (auto& [name, kind] : kinds_) kind.times = {};
+    for (auto& [name, kind] : kinds_) kind = {.instances = kind.instances};
     CostTable costs;
     costs.base_bytes = measure_bytes();
     measure_seconds(seconds);
@@ -79,15 +71,11 @@ class Profiler {
   }
 
  private:
-  // One sample an instance and round.
-  struct Times {
-    std::vector<double> forward_seconds;
-    std::array<std::vector<double>, kSaveLevels.size()> backward_seconds;  // by level, in the same order of samples
-  };
   struct Kind {
     int instances = 0;
     StageCost cost;
-    Times times;
+    std::vector<double> forward_seconds;                                   // one sample an instance and round
+    std::array<std::vector<double>, kSaveLevels.size()> backward_seconds;  // by level, in the same order of samples
   };
 
   Kind& kind_at(int stage) { return *kind_at_[static_cast<size_t>(stage)]; }
@@ -159,13 +147,13 @@ class Profiler {
       for (const SaveLevel level : kSaveLevels) time_round(level);
     }
     for (auto& [name, kind] : kinds_) {
-      auto& [instances, cost, times] = kind;
-      const std::vector<double>& reference = times.backward_seconds.front();
-      cost.forward_seconds = middle_mean(times.forward_seconds);
+      StageCost& cost = kind.cost;
+      const std::vector<double>& reference = kind.backward_seconds.front();
+      cost.forward_seconds = middle_mean(kind.forward_seconds);
       cost.backward_seconds = middle_mean(reference);
       for (size_t level = 1; level < cost.saves.size(); ++level) {
         if (cost.saves[level].kept_bytes == cost.saves.front().kept_bytes) continue;
-        std::vector<double> extra = times.backward_seconds[level];
+        std::vector<double> extra = kind.backward_seconds[level];
         std::transform(extra.begin(), extra.end(), reference.begin(), extra.begin(), std::minus<>());
         cost.saves[level].extra_seconds = std::max(0.0, middle_mean(std::move(extra)));
       }
@@ -174,20 +162,26 @@ class Profiler {
 
   // A step over the window with everything kept at one level.
   void time_round(SaveLevel level) {
+    StepRecord record;
+    record.begin_step(0, model_.device());
     std::vector<LiveStage> live(window_.size());
     torch::Tensor hidden = batch_.tokens;
     for (size_t i = 0; i < window_.size(); ++i) {
-      const int s = window_[i];
-      const double started = now_seconds();
-      hidden = live[i].forward(model_[s], hidden, context_of(s, level));
-      kind_at(s).times.forward_seconds.push_back(now_seconds() - started);
+      record.begin(EventKind::forward, window_[i], 0);
+      hidden = live[i].forward(model_[window_[i]], hidden, context_of(window_[i], level));
+      record.end();
     }
     torch::Tensor gradient = torch::ones_like(hidden);
     for (size_t i = window_.size(); i-- > 0;) {
-      auto& samples = kind_at(window_[i]).times.backward_seconds[static_cast<size_t>(level)];
-      const double started = now_seconds();
+      record.begin(EventKind::backward, window_[i], 0);
       gradient = live[i].backward(std::move(gradient));
-      samples.push_back(now_seconds() - started);
+      record.end();
+    }
+    for (const StageEvent& event : record.events()) {
+      Kind& kind = kind_at(event.stage);
+      auto& backward = kind.backward_seconds[static_cast<size_t>(level)];
+      auto& samples = event.kind == EventKind::forward ? kind.forward_seconds : backward;
+      samples.push_back(event.end_seconds - event.start_seconds);
     }
   }
 

@@ -1,8 +1,11 @@
 #include "checkpointing/segment_executor.h"
 
+#include <c10/core/AutogradState.h>
 #include <c10/util/ScopeExit.h>
+#include <fmt/format.h>
 #include <torch/autograd.h>
 #include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/profiler/stubs/base.h>
 
 #include <stdexcept>
 #include <utility>
@@ -10,10 +13,17 @@
 namespace reprise {
 namespace {
 
-// One event of the record, closed on every way out.
-auto recorded(StepRecord& record, EventKind kind, int stage, int micro_batch) {
+// One event of the record, and in a CUDA build a range of a trace (NVTX), closed on every way out.
+auto recorded(StepRecord& record, EventKind kind, int stage, const std::string& name, int micro_batch) {
+  const auto* tracer = torch::profiler::impl::cudaStubs();
+  const bool is_traced = tracer->enabled();
+  const char* const kinds[] = {"forward", "recompute", "backward"};  // in the order of EventKind
+  if (is_traced) tracer->rangePush(fmt::format("{} {}", kinds[static_cast<size_t>(kind)], name).c_str());
   record.begin(kind, stage, micro_batch);
-  return c10::make_scope_exit([&record] { record.end(); });
+  return c10::make_scope_exit([&record, tracer, is_traced] {
+    record.end();
+    if (is_traced) tracer->rangePop();
+  });
 }
 
 }  // namespace
@@ -29,6 +39,8 @@ torch::Tensor LiveStage::forward(Stage& stage, const torch::Tensor& input, const
 }
 
 torch::Tensor LiveStage::backward(torch::Tensor gradient) {
+  // A device's stages, too, go back on this thread: no hand-over per stage, and its trace range covers the launches.
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
   // The engine itself, because torch::autograd::backward starts from the output tensor, and would need it kept alive.
   torch::autograd::Engine::get_default_engine().execute({std::move(end_)}, {std::move(gradient)}, /*keep_graph=*/false,
                                                         /*create_graph=*/false, /*accumulate_grad=*/true);
@@ -43,7 +55,7 @@ SegmentExecutor::SegmentExecutor(StageChain& model, Plan plan, uint64_t seed)
 }
 
 void SegmentExecutor::begin_step(int64_t step) {
-  record_.begin_step(step);
+  record_.begin_step(step, model_.device());
   micro_batch_ = 0;
 }
 
@@ -54,23 +66,20 @@ torch::Tensor SegmentExecutor::run(const Batch& batch, double loss_scale, const 
   torch::Tensor hidden = batch.tokens;
   for (size_t i = 0; i < segments; ++i) {
     const Segment& segment = plan_.segments[i];
-    if (segment.recompute) {
-      replay_from[i] = hidden;
-      hidden = forward_forgetting(segment, std::move(hidden), batch);
-    } else {
-      hidden = forward_live(segment, EventKind::forward, std::move(hidden), batch, loss_scale, live);
-    }
+    if (segment.recompute) replay_from[i] = hidden;
+    hidden = forward(segment, EventKind::forward, std::move(hidden), batch, loss_scale,
+                     segment.recompute ? nullptr : live.data());
   }
   const torch::Tensor loss = std::move(hidden);
   torch::Tensor gradient = torch::ones_like(loss);  // the head has put loss_scale into its gradients already
   for (size_t i = segments; i-- > 0;) {
     const Segment& segment = plan_.segments[i];
     if (segment.recompute) {
-      forward_live(segment, EventKind::recompute, std::move(replay_from[i]), batch, loss_scale, live);
+      forward(segment, EventKind::recompute, std::move(replay_from[i]), batch, loss_scale, live.data());
     }
     for (int s = segment.last; s >= segment.first; --s) {
       {
-        const auto event = recorded(record_, EventKind::backward, s, micro_batch_);
+        const auto event = recorded(record_, EventKind::backward, s, model_[s].name, micro_batch_);
         gradient = live[static_cast<size_t>(s)].backward(std::move(gradient));
       }
       on_stage_final(s);
@@ -103,22 +112,15 @@ StageContext SegmentExecutor::context_of(const Batch& batch, int stage, double l
           .loss_scale = is_head ? loss_scale : 1.0};
 }
 
-// Forward with graphs: the only forward of a kept stage, or the replay of a recomputed segment.
-torch::Tensor SegmentExecutor::forward_live(const Segment& segment, EventKind kind, torch::Tensor hidden,
-                                            const Batch& batch, double loss_scale, std::vector<LiveStage>& live) {
-  for (int s = segment.first; s <= segment.last; ++s) {
-    const auto event = recorded(record_, kind, s, micro_batch_);
-    hidden = live[static_cast<size_t>(s)].forward(model_[s], hidden, context_of(batch, s, loss_scale));
-  }
-  return hidden;
-}
-
-// The first forward of a recomputed segment: each stage's input dies with the stage.
-torch::Tensor SegmentExecutor::forward_forgetting(const Segment& segment, torch::Tensor hidden, const Batch& batch) {
+// With graphs in `live`: the only forward of a kept stage, or a replay. Without: the first forward of a recomputed
+// segment, where each stage's input dies with the stage.
+torch::Tensor SegmentExecutor::forward(const Segment& segment, EventKind kind, torch::Tensor hidden, const Batch& batch,
+                                       double loss_scale, LiveStage* live) {
   const at::NoGradGuard no_grad;
   for (int s = segment.first; s <= segment.last; ++s) {
-    const auto event = recorded(record_, EventKind::forward, s, micro_batch_);
-    hidden = model_[s].forward(std::move(hidden), context_of(batch, s, /*loss_scale=*/1.0));
+    const auto event = recorded(record_, kind, s, model_[s].name, micro_batch_);
+    const StageContext context = context_of(batch, s, loss_scale);
+    hidden = live ? live[s].forward(model_[s], hidden, context) : model_[s].forward(std::move(hidden), context);
   }
   return hidden;
 }

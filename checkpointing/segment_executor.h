@@ -8,7 +8,7 @@
 
 #include "checkpointing/plan.h"
 #include "checkpointing/step_record.h"
-#include "model/batch.h"
+#include "model/stage.h"
 #include "model/stage_chain.h"
 
 namespace reprise {
@@ -35,7 +35,8 @@ using StageFinal = std::function<void(int stage)>;
 
 // Runs forward and backward of one micro-batch under a plan. Each stage gets a detached boundary, so autograd works
 // inside one stage only; recomputed segments are replayed from their kept boundary outside the autograd engine. Every
-// plan gives bitwise the same loss and gradients. One thread at a time; works on the current stream.
+// plan gives bitwise the same loss and gradients. One thread at a time; works on the current stream of the model's
+// device, where batches lie.
 //
 // Bytes held: a kept stage holds its input and what its save level keeps, from its forward to the end of its backward.
 // A recomputed segment holds its first input until its replay (and the running stage's input during its first forward),
@@ -47,10 +48,10 @@ class SegmentExecutor {
   SegmentExecutor(StageChain& model, Plan plan, uint64_t seed);
 
   void begin_step(int64_t step);  // once before the step's first run(); resets the record
-  // Adds loss_scale × d(loss sum)/d(parameter) to the parameters' gradients and returns the detached, unscaled loss
-  // sum, () fp32 on the device. Parameters need their gradient views. on_stage_final must be callable; whatever it or a
-  // stage throws leaves nothing held and the executor ready for another begin_step(), with the gradients in an unknown
-  // state.
+  // Adds loss_scale × d(loss sum)/d(parameter) to the parameters' gradients and
+  // returns the detached, unscaled loss sum, () fp32 on the device. Parameters need their gradient views.
+  // on_stage_final must be callable; whatever it or a stage throws leaves nothing held and the executor ready for
+  // another begin_step(), with the gradients in an unknown state.
   torch::Tensor run(const Batch& batch, double loss_scale, const StageFinal& on_stage_final);
   torch::Tensor evaluate(const Batch& batch);  // loss sum; forward only, no graph, no dropout
 
@@ -59,9 +60,8 @@ class SegmentExecutor {
 
  private:
   StageContext context_of(const Batch& batch, int stage, double loss_scale) const;
-  torch::Tensor forward_live(const Segment& segment, EventKind kind, torch::Tensor hidden, const Batch& batch,
-                             double loss_scale, std::vector<LiveStage>& live);
-  torch::Tensor forward_forgetting(const Segment& segment, torch::Tensor hidden, const Batch& batch);
+  torch::Tensor forward(const Segment& segment, EventKind kind, torch::Tensor hidden, const Batch& batch,
+                        double loss_scale, LiveStage* live);
 
   StageChain& model_;
   Plan plan_;

@@ -2,9 +2,11 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace reprise {
@@ -22,11 +24,9 @@ struct WireInterval {
 };
 
 // An operation under way. Dropping it without wait() is allowed only after an exception.
-class Pending {
- public:
-  virtual ~Pending() = default;
-  virtual void wait() = 0;  // the current stream (on CPU: the caller) waits; throws PeerLost past the wait limit
-  virtual WireInterval interval() const = 0;  // valid after wait()
+struct Pending {
+  std::function<void()> wait;  // the current stream (on CPU: the caller) waits; throws PeerLost past the wait limit
+  std::function<WireInterval()> interval;  // valid after wait()
 };
 
 // Where a rank stands in its group: local among the ranks of its host; names are what messages call each rank, "rank 3
@@ -37,11 +37,13 @@ struct Place {
 };
 
 // A group of ranks. Every rank makes the same calls in the same order, from one thread.
-// Tensors are contiguous; fp32, fp64, bf16, int64 or uint8 (uint8 not for sums).
+// Tensors are contiguous; fp32, fp64, bf16, int64 or uint8 (uint8 not for sums); on the CPU or on the device that the
+// backend was made for.
 class Communicator {
  public:
   explicit Communicator(Place place) : place_(std::move(place)) {}
   virtual ~Communicator() = default;
+  const Place& place() const { return place_; }
   int rank() const { return place_.rank; }
   int size() const { return place_.size; }
   int local_rank() const { return place_.local_rank; }
@@ -55,11 +57,27 @@ class Communicator {
   virtual void broadcast(torch::Tensor flat, int root) = 0;
   virtual void barrier() = 0;
 
+  // The one large buffer that later sums are ranges of: registered with the device's library where that helps.
+  virtual void expect_sums_in(const torch::Tensor& /*flat*/) {}
+
   // Limit of every wait from now on; `during` is what messages call the phase ("step 12", "start").
   virtual void set_wait_limit(double seconds, std::string during) = 0;
 
  private:
   const Place place_;
 };
+
+// What backends share.
+double steady_seconds();                                               // the clock of WireInterval
+std::string readable_bytes(const torch::Tensor& tensor);               // as messages call it: "4.0 MiB"
+void require_flat(const torch::Tensor& tensor, torch::Device device);  // std::invalid_argument unless contiguous, there
+
+// How long a call that has no limit of its own may take. Past it a thread that lives as long as the call does calls
+// give_up with what was waited for; it must end the process.
+struct Patience {
+  double seconds = 300;
+  std::function<void(const std::string& message)> give_up;
+};
+std::jthread watch(const Patience& patience, std::string call);  // which must not outlive `patience`
 
 }  // namespace reprise

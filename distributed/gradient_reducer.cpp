@@ -1,9 +1,10 @@
 #include "distributed/gradient_reducer.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/csrc/profiler/stubs/base.h>
 #include <torch/utils.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -19,6 +20,14 @@ double covered_seconds(const std::vector<WireInterval>& intervals) {
     covered_until = std::max(covered_until, interval.finished_seconds);
   }
   return seconds;
+}
+
+// The point that the current stream of a device has reached; none on the CPU.
+std::optional<c10::Event> mark(torch::Device device) {
+  if (device.is_cpu()) return {};
+  std::optional<c10::Event> reached(std::in_place, device.type(), c10::EventFlag::BACKEND_DEFAULT);
+  reached->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+  return reached;
 }
 
 }  // namespace
@@ -42,6 +51,7 @@ GradientReducer::GradientReducer(Communicator& communicator, torch::Tensor flat_
     stage = bucket.lowest_stage;
   }
   if (reached != flat_.numel()) throw std::invalid_argument("the buckets do not cover the flat gradients");
+  communicator_.expect_sums_in(staged_.defined() ? staged_ : flat_);
 }
 
 void GradientReducer::begin_step() {
@@ -70,7 +80,8 @@ void GradientReducer::finish() {
     throw std::logic_error("finish before stage " + std::to_string(expected_stage_) + " is final");
   }
   launch_until(0);
-  const auto wait_begin = std::chrono::steady_clock::now();
+  reached_finish_ = mark(flat_.device());
+  const double wait_begin = steady_seconds();
   for (size_t bucket = 0; bucket < pending_.size(); ++bucket) {
     try {
       pending_[bucket]->wait();
@@ -79,18 +90,31 @@ void GradientReducer::finish() {
                      std::to_string(buckets_.size()));
     }
     if (staged_.defined()) range(flat_, bucket).copy_(range(staged_, bucket));
-    times_.buckets.push_back(pending_[bucket]->interval());
   }
-  times_.exposed_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - wait_begin).count();
-  times_.comm_seconds = covered_seconds(times_.buckets);
+  times_.exposed_seconds = steady_seconds() - wait_begin;
+  left_finish_ = mark(flat_.device());
   in_step_ = false;
+}
+
+const ReducerTimes& GradientReducer::times() const {
+  if (in_step_ || !times_.buckets.empty()) return times_;
+  for (const auto& pending : pending_) times_.buckets.push_back(pending->interval());
+  times_.comm_seconds = covered_seconds(times_.buckets);
+  if (left_finish_) {
+    left_finish_->synchronize();
+    times_.exposed_seconds = reached_finish_->elapsedTime(*left_finish_) / 1e3;
+  }
+  return times_;
 }
 
 void GradientReducer::launch_until(int stage) {
   while (pending_.size() < buckets_.size() && buckets_[pending_.size()].lowest_stage >= stage) {
     const size_t bucket = pending_.size();
+    const auto* nvtx = torch::profiler::impl::cudaStubs();
+    if (nvtx->enabled()) nvtx->rangePush(("bucket " + std::to_string(bucket)).c_str());
     if (staged_.defined()) range(staged_, bucket).copy_(range(flat_, bucket));
     pending_.push_back(communicator_.start_sum(range(staged_.defined() ? staged_ : flat_, bucket)));
+    if (nvtx->enabled()) nvtx->rangePop();
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <c10/core/Event.h>
 #include <torch/types.h>
 
 #include <memory>
@@ -13,7 +14,7 @@ namespace reprise {
 
 struct ReducerTimes {
   double comm_seconds = 0;            // time with at least one bucket on the wire
-  double exposed_seconds = 0;         // the main thread waiting in finish()
+  double exposed_seconds = 0;         // the main thread, or the device's current stream, waiting in finish()
   std::vector<WireInterval> buckets;  // in launch order
 };
 
@@ -25,10 +26,10 @@ class GradientReducer {
  public:
   GradientReducer(Communicator& communicator, torch::Tensor flat_gradients, std::vector<Bucket> buckets, int stages,
                   bool overlap, std::optional<torch::Dtype> travels_as = {});
-  void begin_step();            // zeroes the flat gradients
-  void stage_final(int stage);  // last, …, 0, once each per step; anything else throws std::logic_error
-  void finish();                // launches what is left, waits for all: gradients are sums over ranks
-  const ReducerTimes& times() const { return times_; }
+  void begin_step();                  // zeroes the flat gradients
+  void stage_final(int stage);        // last, …, 0, once each per step; anything else throws std::logic_error
+  void finish();                      // launches what is left, waits for all: gradients are sums over ranks
+  const ReducerTimes& times() const;  // of the last step; makes the host wait for the device, if there is one
 
  private:
   torch::Tensor range(const torch::Tensor& flat, size_t bucket) const;
@@ -40,10 +41,11 @@ class GradientReducer {
   std::vector<Bucket> buckets_;
   int stages_;
   bool overlap_;
-  bool in_step_ = false;                           // between begin_step and finish
-  int expected_stage_ = -1;                        // the next stage_final argument; -1: all said
-  std::vector<std::unique_ptr<Pending>> pending_;  // of the buckets launched so far
-  ReducerTimes times_;
+  bool in_step_ = false;                                    // between begin_step and finish
+  int expected_stage_ = -1;                                 // the next stage_final argument; -1: all said
+  std::vector<std::unique_ptr<Pending>> pending_;           // of the buckets launched so far
+  std::optional<c10::Event> reached_finish_, left_finish_;  // by the device's current stream
+  mutable ReducerTimes times_;                              // with no buckets until somebody asks
 };
 
 }  // namespace reprise

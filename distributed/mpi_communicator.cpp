@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 #include <mpi.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -24,18 +21,6 @@ namespace {
 
 constexpr std::chrono::seconds kAbortPatience{5};
 constexpr int kTag = 0;  // one tag: messages of a pair match in the order posted
-
-// Bounds a call that has no limit of its own: gives up unless it is destroyed in time.
-std::jthread watch(const MpiPatience& patience, std::string call) {
-  return std::jthread([&patience, call = std::move(call)](const std::stop_token& is_over) {
-    std::mutex mutex;
-    std::unique_lock lock(mutex);
-    const std::chrono::duration<double> limit(std::min(patience.seconds, 1e6));
-    std::condition_variable_any never;
-    if (never.wait_for(lock, is_over, limit, [&] { return is_over.stop_requested(); })) return;
-    patience.give_up(fmt::format("{} has not ended within {:.1f} s: a rank is missing", call, patience.seconds));
-  });
-}
 
 // MPI_ERRORS_RETURN makes calls report instead of ending the process.
 void require_success(int code, const char* call, const std::string& rank) {
@@ -77,7 +62,7 @@ class MpiTransfer : public Transfer {
 class MpiTransport : public Transport {
  public:
   // Collective, on the thread that later destroys it.
-  explicit MpiTransport(MpiPatience patience) : patience_(std::move(patience)) {
+  explicit MpiTransport(Patience patience) : patience_(std::move(patience)) {
     const std::jthread watched = watch(patience_, "the start of MPI");
     int provided = MPI_THREAD_SINGLE;
     require_success(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread of",
@@ -140,7 +125,7 @@ class MpiTransport : public Transport {
   void abandon() noexcept override { is_abandoned_ = true; }
 
  private:
-  const MpiPatience patience_;
+  const Patience patience_;
   MPI_Comm world_ = MPI_COMM_NULL;  // a duplicate, so that nobody else's messages match ours
   const int exceptions_at_start_ = std::uncaught_exceptions();
   std::atomic<bool> is_abandoned_{false};
@@ -148,14 +133,14 @@ class MpiTransport : public Transport {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator(const MpiPatience& patience) {
+std::unique_ptr<Communicator> make_mpi_communicator(const Patience& patience) {
   // A process started by hand needs no MPI: initialising it alone would start a daemon and take a second.
   const bool is_started_by_mpi = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr;
   if (!is_started_by_mpi) return make_lone_communicator();
   int is_initialized = 0;
   MPI_Initialized(&is_initialized);
   if (is_initialized) throw std::logic_error("make_mpi_communicator: once per process");
-  return std::make_unique<RingCommunicator>(std::make_unique<MpiTransport>(patience));
+  return make_ring_communicator(std::make_unique<MpiTransport>(patience));
 }
 
 void abort_mpi_job(int exit_code) {

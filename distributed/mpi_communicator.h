@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -8,17 +7,11 @@
 
 namespace reprise {
 
-// MPI's own start and end have no deadline. Past `seconds` in either, a thread that lives as long as they do calls
-// give_up with what was waited for; it must end the process.
-struct MpiPatience {
-  double seconds = 300;
-  std::function<void(const std::string& message)> give_up;
-};
-
 // The ranks that mpirun or srun started; a group of one without either. One communication thread per rank makes every
 // MPI call after start-up and sleeps while the wire is busy. Build it once per process, before the first collective;
-// destroying it finalizes MPI when all ranks are healthy, and makes no collective call after PeerLost.
-std::unique_ptr<Communicator> make_mpi_communicator(const MpiPatience& patience);
+// destroying it finalizes MPI when all ranks are healthy, and makes no collective call after PeerLost. `patience`
+// bounds MPI's own start and end.
+std::unique_ptr<Communicator> make_mpi_communicator(const Patience& patience);
 
 // Ends the whole job at once with an exit code: what is left to do after PeerLost. Does not return.
 [[noreturn]] void abort_mpi_job(int exit_code);

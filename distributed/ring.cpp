@@ -10,9 +10,8 @@ constexpr size_t kPartAlignment = 16;  // elements: additions start on whole vec
 // queue in the socket, which halves the rate of a link that is busy both ways.
 constexpr size_t kLargestChunkBytes = 63 << 10;
 constexpr size_t kSmallestChunkBytes = 16 << 10;
-constexpr size_t kStripeBytes = 32 << 10;  // of more than two ranks
-constexpr size_t kChunksPerPart = 4;       // enough for one chunk to be added while the next ones travel
-constexpr size_t kInFlight = 32;  // chunks posted ahead each way; they bridge a neighbour that is not scheduled
+constexpr size_t kChunksPerPart = 4;  // enough for one chunk to be added while the next ones travel
+constexpr size_t kInFlight = 32;      // chunks posted ahead each way; they bridge a neighbour that is not scheduled
 
 size_t divide_up(size_t value, size_t by) { return (value + by - 1) / by; }
 

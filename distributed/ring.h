@@ -24,6 +24,8 @@ struct RingSchedule {
   std::vector<Hop> sends, receives;
 };
 
+constexpr size_t kStripeBytes = 32 << 10;  // of more than two ranks
+
 // Sum over all ranks: the flat buffer is cut into stripes, dealt to the ranks in turn; a rank's stripes travel once
 // around the ring and are added up (reduce-scatter), then once more as the result (all-gather). 2 (size-1) / size of
 // the bytes cross each link, the least possible, but for a last round of stripes that does not reach every rank. A

@@ -1,9 +1,6 @@
 #include "launcher/bucket_choice.h"
 
-#include <algorithm>
-
 namespace reprise {
-
 namespace {
 
 constexpr int64_t kWidest = 64 << 20, kNarrowest = 256 << 10, kFirst = 1 << 20;

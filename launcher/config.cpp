@@ -15,7 +15,6 @@
 #include "training/dataset.h"
 
 namespace reprise {
-
 namespace {
 
 bool is_given(const Config& config, const std::string& key) { return config.origins.contains(key); }
@@ -24,7 +23,7 @@ template <class T>
 void derive(Config& config, const std::string& key, T& member, const T& value, const char* origin) {
   if (is_given(config, key)) return;
   member = value;
-  config.origins[key] = {origin};
+  config.origins[key] = origin;
 }
 
 // The divisor of n nearest to `wanted`, the smaller one of two.
@@ -65,8 +64,9 @@ void derive_data(Config& config, bool with_data) {
 void derive_model(Config& config) {
   const ModelConfig given = config.model;
   config.model = given.resolved();
-  if (given.kv_heads != config.model.kv_heads) config.origins["model.kv_heads"] = {"derived"};
-  if (given.feed_forward != config.model.feed_forward) config.origins["model.feed_forward"] = {"derived"};
+  if (given.kv_heads != config.model.kv_heads) config.origins["model.kv_heads"] = "derived";
+  if (given.feed_forward != config.model.feed_forward) config.origins["model.feed_forward"] = "derived";
+  if (given.head_chunk_tokens != config.model.head_chunk_tokens) config.origins["model.head_chunk_tokens"] = "derived";
 }
 
 void derive_batch(Config& config) {
@@ -89,9 +89,8 @@ void derive_batch(Config& config) {
 }
 
 void check_system(const Config& config) {
-  const std::string& compute = config.precision.compute;
-  if (compute == "fp16" || compute == "tf32") {
-    throw wrong_value("precision.compute", "fp32 or bf16 on the CPU", compute, "bf16");
+  if (config.precision.compute == "fp16" && !config.precision.scales_loss) {
+    throw wrong_value("precision.loss_scaling", "dynamic with precision.compute: fp16", "off", "dynamic");
   }
   const std::string& listen = config.monitoring.prometheus_listen;
   const size_t colon = listen.rfind(':');
@@ -108,6 +107,11 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   Config config;
   read_config_file(config, path);
   for (const std::string& text : overrides) read_override(config, text);
+  complete(config, with_data);
+  return config;
+}
+
+void complete(Config& config, bool with_data) {
   try {
     derive_run(config);
     derive_data(config, with_data);
@@ -118,23 +122,18 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   } catch (const InvalidSetting& error) {
     throw at_setting(config, error);
   }
-  for (const Setting& setting : config_schema()) config.origins.try_emplace(setting.key, Config::Origin{"default"});
-  return config;
+  for (const Setting& setting : config_schema()) config.origins.try_emplace(setting.key, "default");
 }
 
 ConfigError at_setting(const Config& config, const InvalidSetting& error) {
   // A value that nobody wrote has no place of its own: its section has, or else the file.
   std::string place = config.source;
-  const std::string from_user[] = {config.source, "command line"};
   for (std::string key = error.key(); !key.empty();
        key.resize(key.find('.') == std::string::npos ? 0 : key.rfind('.'))) {
     const auto origin = config.origins.find(key);
     if (origin == config.origins.end()) continue;
-    const bool is_written = std::any_of(std::begin(from_user), std::end(from_user), [&](const std::string& start) {
-      return origin->second.text.starts_with(start);
-    });
-    if (!is_written) continue;
-    place = origin->second.text;
+    if (!origin->second.starts_with(config.source) && origin->second != "command line") continue;
+    place = origin->second;
     break;
   }
   return ConfigError(fmt::format("{}{}{}: {}", place, place.empty() ? "" : " ", error.key(), error.what()));
@@ -146,20 +145,18 @@ torch::Dtype Config::compute_type() const {
 }
 
 TrainerSetting Config::trainer() const {
-  TrainerSetting setting;
-  setting.seed = run.seed;
-  setting.steps = run.steps;
-  setting.global_sequences = global_sequences;
-  setting.micro_sequences = micro_sequences;
   const BucketCaps caps = bucket_caps(*this, false).front();  // auto is still there only without a wire
-  setting.first_bucket_bytes = caps.first_bytes;
-  setting.bucket_bytes = caps.bytes;
-  setting.overlap = distributed.overlap;
-  setting.deadline_seconds = distributed.deadline_seconds;
-  setting.on_non_finite = on_non_finite;
-  setting.optimizer = optimizer;
-  setting.precision = {compute_type(), precision.reduce, precision.scales_loss};
-  return setting;
+  return {.seed = run.seed,
+          .steps = run.steps,
+          .global_sequences = global_sequences,
+          .micro_sequences = micro_sequences,
+          .first_bucket_bytes = caps.first_bytes,
+          .bucket_bytes = caps.bytes,
+          .overlap = distributed.overlap,
+          .deadline_seconds = distributed.deadline_seconds,
+          .on_non_finite = on_non_finite,
+          .optimizer = optimizer,
+          .precision = {compute_type(), precision.reduce, precision.scales_loss}};
 }
 
 }  // namespace reprise

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "checkpointing/policies.h"
-#include "model/invalid_setting.h"
 #include "model/model_config.h"
 #include "training/trainer.h"
 
@@ -15,8 +14,7 @@ namespace reprise {
 
 // The configuration cannot be used; the user can mend it. One line: "file:line key: expected …, got …; did you mean
 // …?". Exit code 78.
-class ConfigError : public std::runtime_error {
- public:
+struct ConfigError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
@@ -25,6 +23,7 @@ struct RunSetting {
   std::string directory;  // runs/<name> unless given
   uint64_t seed = 1;
   int64_t steps = 100;
+  std::string device = "auto";  // auto cpu cuda
   bool overwrite = false;
 };
 
@@ -38,6 +37,8 @@ struct BudgetSetting {
 inline constexpr int64_t kAuto = 0;  // of a number that is chosen before the first step
 
 struct DistributedSetting {
+  std::string backend = "auto";  // auto mpi nccl
+  bool share_device = false;
   int64_t bucket_bytes = kAuto, first_bucket_bytes = kAuto;
   bool overlap = true;
   double deadline_seconds = 30;
@@ -73,11 +74,10 @@ struct Config {
   PrecisionSetting precision;
   MonitoringSetting monitoring;
 
-  struct Origin {
-    std::string text;  // "default", "quickstart.yaml:7", "command line", "from the data", "derived"
-  };
-  std::string source;                     // the file
-  std::map<std::string, Origin> origins;  // of every key, and of the sections that the file has
+  std::string source;  // the file
+  // Of every key, and of the sections that the file has: "default", "quickstart.yaml:7", "command line", "from the
+  // data", "derived".
+  std::map<std::string, std::string> origins;
 
   torch::Dtype compute_type() const;  // of activations; tf32 computes on fp32
   TrainerSetting trainer() const;
@@ -87,6 +87,9 @@ struct Config {
 // ConfigError. Touches no other file but DIRECTORY/dataset.json of the data (for the vocabulary), and that only when
 // `with_data`; a damaged one is a DataError.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data = true);
+
+// What load_config() does once the values are read: derives what nobody gave and checks everything. Throws ConfigError.
+void complete(Config& config, bool with_data);
 
 // Puts the values of a file, or of one "key.sub=value", into `config`, and where they came from. Nothing is derived,
 // and only what a value alone shows is checked. Throw ConfigError.

@@ -8,7 +8,6 @@
 #include "launcher/value_kind.h"
 
 namespace reprise {
-
 namespace {
 
 constexpr int64_t kMany = 1 << 20, kMostLayers = 4096;
@@ -30,20 +29,20 @@ Setting row(const char* key, ValueKind<T> kind, const char* meaning, Member memb
 
 #define MEMBER(path) \
   [](auto& config) -> auto& { return config.path; }
+#define ROW(key, kind, meaning, member) row(key, kind, meaning, MEMBER(member))
 
 // A map with all of first, last and recompute.
 ValueKind<Segment> segment() {
-  const auto read = [](const std::string& key, const YamlNode& node) {
-    if (node.kind != YamlNode::Kind::map) {
-      throw wrong_value(key, "{first: 1, last: 4, recompute: true}", describe(node));
-    }
+  const std::string form = "{first: 1, last: 4, recompute: true}";
+  const auto read = [=](const std::string& key, const YamlNode& node) {
+    if (node.kind != YamlNode::Kind::map) throw wrong_value(key, form, describe(node));
     const std::vector<std::string> names = {"first", "last", "recompute"};
     for (const std::string& given : node.keys) {
-      if (std::find(names.begin(), names.end(), given) != names.end()) continue;
+      if (std::ranges::find(names, given) != names.end()) continue;
       throw wrong_value(key + "." + given, one_of(names), "an unknown key", nearest_spelling(given, names));
     }
     const auto value_of = [&](const std::string& field, auto kind) {
-      const auto found = std::find(node.keys.begin(), node.keys.end(), field);
+      const auto found = std::ranges::find(node.keys, field);
       if (found == node.keys.end()) throw wrong_value(key + "." + field, "a value", "nothing");
       return kind.read(key + "." + field, node.items[static_cast<size_t>(found - node.keys.begin())]);
     };
@@ -54,7 +53,7 @@ ValueKind<Segment> segment() {
   const auto write = [](const Segment& own) {
     return fmt::format("{{first: {}, last: {}, recompute: {}}}", own.first, own.last, own.recompute);
   };
-  return {"{first: 1, last: 4, recompute: true}", read, write};
+  return {form, read, write};
 }
 
 // One level for all stages, or a list.
@@ -75,118 +74,116 @@ using Rows = std::vector<Setting>;
 
 Rows run_and_model() {
   return {
-      row("run.name", text("a name"), "what the run is called", MEMBER(run.name)),
-      row("run.directory", text("a folder"), "where its files go", MEMBER(run.directory)),
-      row("run.seed", integer(0, kNoLimit), "of weights, data order and dropout", MEMBER(run.seed)),
-      row("run.steps", integer(1, kNoLimit), "optimizer updates", MEMBER(run.steps)),
-      row("run.overwrite", true_or_false(), "replace a run in the same directory", MEMBER(run.overwrite)),
+      ROW("run.name", text("a name"), "what the run is called", run.name),
+      ROW("run.directory", text("a folder"), "where its files go", run.directory),
+      ROW("run.seed", integer(0, kNoLimit), "of weights, data order and dropout", run.seed),
+      ROW("run.steps", integer(1, kNoLimit), "optimizer updates", run.steps),
+      ROW("run.device", name({"auto", "cpu", "cuda"}), "what computes; auto: a GPU where one is visible", run.device),
+      ROW("run.overwrite", true_or_false(), "replace a run in the same directory", run.overwrite),
 
-      row("model.family",
+      ROW("model.family",
           choice<Family>({{"gpt2", Family::gpt2}, {"llama", Family::llama}, {"postnorm", Family::postnorm}}),
-          "architecture", MEMBER(model.family)),
-      row("model.layers", integer(1, 4096), "transformer blocks", MEMBER(model.layers)),
-      row("model.width", integer(1, kMany), "residual stream", MEMBER(model.width)),
-      row("model.heads", integer(1, kMany), "attention heads", MEMBER(model.heads)),
-      row("model.kv_heads", integer(1, kMany), "key and value heads; fewer than heads: grouped queries",
-          MEMBER(model.kv_heads)),
-      row("model.feed_forward", integer(1, kMany), "hidden width of the feed-forward", MEMBER(model.feed_forward)),
-      row("model.context", integer(1, kMany), "positions of a sequence", MEMBER(model.context)),
-      row("model.dropout", number(kBelowOne), "on the embedding and the residual outputs", MEMBER(model.dropout)),
-      row("model.vocabulary", integer(2, 65536), "token ids", MEMBER(model.vocabulary)),
-      row("model.tie_embeddings", true_or_false(), "head and embedding share one matrix", MEMBER(model.tie_embeddings)),
-      row("model.head_chunk_tokens", integer(1, kMany), "rows of logits that exist at once",
-          MEMBER(model.head_chunk_tokens)),
+          "architecture", model.family),
+      ROW("model.layers", integer(1, 4096), "transformer blocks", model.layers),
+      ROW("model.width", integer(1, kMany), "residual stream", model.width),
+      ROW("model.heads", integer(1, kMany), "attention heads", model.heads),
+      ROW("model.kv_heads", integer(1, kMany), "key and value heads; fewer than heads: grouped queries",
+          model.kv_heads),
+      ROW("model.feed_forward", integer(1, kMany), "hidden width of the feed-forward", model.feed_forward),
+      ROW("model.context", integer(1, kMany), "positions of a sequence", model.context),
+      ROW("model.dropout", number(kBelowOne), "on the embedding and the residual outputs", model.dropout),
+      ROW("model.vocabulary", integer(2, 65536), "token ids", model.vocabulary),
+      ROW("model.tie_embeddings", true_or_false(), "head and embedding share one matrix", model.tie_embeddings),
+      ROW("model.head_chunk_tokens", integer(1, kMany, kAuto),
+          "rows of logits that exist at once; auto: by vocabulary and width", model.head_chunk_tokens),
   };
 }
 
 Rows data_batch_and_optimizer() {
   return {
-      row("data.directory", text("a folder made by `reprise data prepare`"), "token shards", MEMBER(data_directory)),
+      ROW("data.directory", text("a folder made by `reprise data prepare`"), "token shards", data_directory),
 
-      row("batch.global_sequences", integer(1, kMany), "sequences of one update, over all ranks",
-          MEMBER(global_sequences)),
-      row("batch.micro_sequences", integer(1, kMany, kAuto), "sequences of one forward on one rank",
-          MEMBER(micro_sequences)),
+      ROW("batch.global_sequences", integer(1, kMany), "sequences of one update, over all ranks", global_sequences),
+      ROW("batch.micro_sequences", integer(1, kMany, kAuto), "sequences of one forward on one rank", micro_sequences),
 
-      row("optimizer.learning_rate", number(kPositive), "peak", MEMBER(optimizer.learning_rate)),
-      row("optimizer.beta1", number(kBelowOne), "decay of the first moment", MEMBER(optimizer.beta1)),
-      row("optimizer.beta2", number(kBelowOne), "decay of the second moment", MEMBER(optimizer.beta2)),
-      row("optimizer.epsilon", number(kPositive), "added to the root of the second moment", MEMBER(optimizer.epsilon)),
-      row("optimizer.weight_decay", number(kNotNegative), "of matrices", MEMBER(optimizer.weight_decay)),
-      row("optimizer.clip_norm", number(kNotNegative), "highest global gradient norm; 0: no clipping",
-          MEMBER(optimizer.clip_norm)),
-      row("optimizer.schedule",
+      ROW("optimizer.learning_rate", number(kPositive), "peak", optimizer.learning_rate),
+      ROW("optimizer.beta1", number(kBelowOne), "decay of the first moment", optimizer.beta1),
+      ROW("optimizer.beta2", number(kBelowOne), "decay of the second moment", optimizer.beta2),
+      ROW("optimizer.epsilon", number(kPositive), "added to the root of the second moment", optimizer.epsilon),
+      ROW("optimizer.weight_decay", number(kNotNegative), "of matrices", optimizer.weight_decay),
+      ROW("optimizer.clip_norm", number(kNotNegative), "highest global gradient norm; 0: no clipping",
+          optimizer.clip_norm),
+      ROW("optimizer.schedule",
           choice<Schedule>({{"constant", Schedule::constant},
                             {"linear", Schedule::linear},
                             {"cosine", Schedule::cosine},
                             {"wsd", Schedule::wsd}}),
-          "learning rate after the warm-up", MEMBER(optimizer.schedule)),
-      row("optimizer.warmup_steps", integer(0, kNoLimit), "linear warm-up", MEMBER(optimizer.warmup_steps)),
-      row("optimizer.final_ratio", number(kZeroToOne), "last learning rate over the peak",
-          MEMBER(optimizer.final_ratio)),
-      row("optimizer.on_non_finite", choice<NonFinite>({{"stop", NonFinite::stop}, {"skip", NonFinite::skip}}),
-          "what a NaN or infinite gradient does", MEMBER(on_non_finite)),
+          "learning rate after the warm-up", optimizer.schedule),
+      ROW("optimizer.warmup_steps", integer(0, kNoLimit), "linear warm-up", optimizer.warmup_steps),
+      ROW("optimizer.final_ratio", number(kZeroToOne), "last learning rate over the peak", optimizer.final_ratio),
+      ROW("optimizer.on_non_finite", choice<NonFinite>({{"stop", NonFinite::stop}, {"skip", NonFinite::skip}}),
+          "what a NaN or infinite gradient does", on_non_finite),
   };
 }
 
 Rows checkpointing() {
   return {
-      row("checkpointing.policy",
+      ROW("checkpointing.policy",
           name({"none", "full", "group", "every", "ratio", "sqrt", "list", "segments", "budget", "knapsack", "greedy"}),
-          "which layers recompute their activations", MEMBER(checkpointing.policy)),
-      row("checkpointing.group", integer(1, kMostLayers), "layers of a segment of policy `group`",
-          MEMBER(checkpointing.group)),
-      row("checkpointing.every", integer(1, kMostLayers), "policy `every` recomputes layers 0, k, 2k, …",
-          MEMBER(checkpointing.every)),
-      row("checkpointing.ratio", number({0, 1, true}), "share of layers that policy `ratio` recomputes",
-          MEMBER(checkpointing.ratio)),
-      row("checkpointing.list", list_of<int>("a list of layers such as [0, 3]", integer(0, kMostLayers - 1)),
-          "layers that policy `list` recomputes, each alone", MEMBER(checkpointing.list)),
-      row("checkpointing.segments", list_of<Segment>("a list of {first: 1, last: 4, recompute: true}", segment()),
-          "what policy `segments` does, in stages", MEMBER(checkpointing.segments)),
-      row("checkpointing.save", save_levels(), "what a stage keeps for its backward", MEMBER(checkpointing.save)),
-      row("checkpointing.budget", budget(), "tensor bytes of a rank that policy `budget` may use",
-          MEMBER(budget.budget)),
-      row("checkpointing.knapsack", budget(), "the same for policy `knapsack`", MEMBER(budget.knapsack)),
-      row("checkpointing.greedy", byte_count(0, int64_t{1} << 50), "bytes that policy `greedy` saves",
-          MEMBER(budget.greedy_bytes)),
+          "which layers recompute their activations", checkpointing.policy),
+      ROW("checkpointing.group", integer(1, kMostLayers), "layers of a segment of policy `group`", checkpointing.group),
+      ROW("checkpointing.every", integer(1, kMostLayers), "policy `every` recomputes layers 0, k, 2k, …",
+          checkpointing.every),
+      ROW("checkpointing.ratio", number({0, 1, true}), "share of layers that policy `ratio` recomputes",
+          checkpointing.ratio),
+      ROW("checkpointing.list", list_of<int>("a list of layers such as [0, 3]", integer(0, kMostLayers - 1)),
+          "layers that policy `list` recomputes, each alone", checkpointing.list),
+      ROW("checkpointing.segments", list_of<Segment>("a list of {first: 1, last: 4, recompute: true}", segment()),
+          "what policy `segments` does, in stages", checkpointing.segments),
+      ROW("checkpointing.save", save_levels(), "what a stage keeps for its backward", checkpointing.save),
+      ROW("checkpointing.budget", budget(), "tensor bytes of a rank that policy `budget` may use", budget.budget),
+      ROW("checkpointing.knapsack", budget(), "the same for policy `knapsack`", budget.knapsack),
+      ROW("checkpointing.greedy", byte_count(0, int64_t{1} << 50), "bytes that policy `greedy` saves",
+          budget.greedy_bytes),
   };
 }
 
 Rows system() {
   return {
-      row("distributed.bucket_bytes", byte_count(64, int64_t{1} << 40, kAuto), "gradients that travel as one",
-          MEMBER(distributed.bucket_bytes)),
-      row("distributed.first_bucket_bytes", byte_count(64, int64_t{1} << 40, kAuto),
-          "of the first bucket, which leaves early", MEMBER(distributed.first_bucket_bytes)),
-      row("distributed.overlap", true_or_false(), "send buckets while the backward still runs",
-          MEMBER(distributed.overlap)),
-      row("distributed.deadline", duration(0.1, 86400), "floor of every wait's limit",
-          MEMBER(distributed.deadline_seconds)),
+      ROW("distributed.backend", name({"auto", "mpi", "nccl"}), "what sums gradients; auto: nccl between GPUs",
+          distributed.backend),
+      ROW("distributed.share_device", true_or_false(), "let ranks of a host use one GPU together",
+          distributed.share_device),
+      ROW("distributed.bucket_bytes", byte_count(64, int64_t{1} << 40, kAuto), "gradients that travel as one",
+          distributed.bucket_bytes),
+      ROW("distributed.first_bucket_bytes", byte_count(64, int64_t{1} << 40, kAuto),
+          "of the first bucket, which leaves early", distributed.first_bucket_bytes),
+      ROW("distributed.overlap", true_or_false(), "send buckets while the backward still runs", distributed.overlap),
+      ROW("distributed.deadline", duration(0.1, 86400), "floor of every wait's limit", distributed.deadline_seconds),
 
-      row("precision.compute", name({"fp32", "tf32", "bf16", "fp16"}),
+      ROW("precision.compute", name({"fp32", "tf32", "bf16", "fp16"}),
           "of forward and backward, tf32 and fp16 on a GPU only; parameters, norms and loss stay fp32",
-          MEMBER(precision.compute)),
-      row("precision.reduce", choice<torch::Dtype>({{"fp32", torch::kFloat32}, {"bf16", torch::kBFloat16}}),
-          "of gradients between ranks", MEMBER(precision.reduce)),
-      row("precision.loss_scaling", choice<bool>({{"off", false}, {"dynamic", true}}),
-          "form gradients 2^k times too large, for narrow exponents", MEMBER(precision.scales_loss)),
+          precision.compute),
+      ROW("precision.reduce", choice<torch::Dtype>({{"fp32", torch::kFloat32}, {"bf16", torch::kBFloat16}}),
+          "of gradients between ranks", precision.reduce),
+      ROW("precision.loss_scaling", choice<bool>({{"off", false}, {"dynamic", true}}),
+          "form gradients 2^k times too large, for narrow exponents", precision.scales_loss),
 
-      row("monitoring.every_steps", integer(1, kNoLimit), "steps between lines on the console",
-          MEMBER(monitoring.every_steps)),
-      row("monitoring.evaluate_every", integer(0, kNoLimit), "steps between evaluations; 0: at the end only",
-          MEMBER(monitoring.evaluate_every)),
-      row("monitoring.evaluate_windows", integer(0, kNoLimit), "sequences of an evaluation at most; 0: all",
-          MEMBER(monitoring.evaluate_windows)),
-      row("monitoring.trace", true_or_false(),
-          "write trace/rank-N.json, a timeline of every step, for `reprise trace merge`", MEMBER(monitoring.trace)),
-      row("monitoring.prometheus.enabled", true_or_false(), "serve metrics on every rank",
-          MEMBER(monitoring.prometheus_enabled)),
-      row("monitoring.prometheus.listen", text("an address such as 127.0.0.1:0"), "where; port 0 takes a free one",
-          MEMBER(monitoring.prometheus_listen)),
+      ROW("monitoring.every_steps", integer(1, kNoLimit), "steps between lines on the console", monitoring.every_steps),
+      ROW("monitoring.evaluate_every", integer(0, kNoLimit), "steps between evaluations; 0: at the end only",
+          monitoring.evaluate_every),
+      ROW("monitoring.evaluate_windows", integer(0, kNoLimit), "sequences of an evaluation at most; 0: all",
+          monitoring.evaluate_windows),
+      ROW("monitoring.trace", true_or_false(),
+          "write trace/rank-N.json, a timeline of every step, for `reprise trace merge`", monitoring.trace),
+      ROW("monitoring.prometheus.enabled", true_or_false(), "serve metrics on every rank",
+          monitoring.prometheus_enabled),
+      ROW("monitoring.prometheus.listen", text("an address such as 127.0.0.1:0"), "where; port 0 takes a free one",
+          monitoring.prometheus_listen),
   };
 }
 
+#undef ROW
 #undef MEMBER
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include "launcher/value_kind.h"
 
 namespace reprise {
-
 namespace {
 
 // The table of keys and the sections that they make; "" is the whole file.
@@ -26,9 +25,7 @@ struct Schema {
     }
   }
 
-  bool is_section(const std::string& key) const {
-    return std::find(sections.begin(), sections.end(), key) != sections.end();
-  }
+  bool is_section(const std::string& key) const { return std::ranges::find(sections, key) != sections.end(); }
 
   InvalidSetting unknown(const std::string& key) const {
     std::string section = key.substr(0, key.find('.') == std::string::npos ? 0 : key.rfind('.'));
@@ -69,12 +66,12 @@ class Reader {
   }
 
   void apply(const std::string& key, const YamlNode& node) const {
-    config_.origins[key] = {place(node.line)};
+    config_.origins[key] = place(node.line);
     if (schema_.is_section(key)) return apply_section(key, node);
     try {
-      const auto found = std::find(schema_.keys.begin(), schema_.keys.end(), key);
-      if (found == schema_.keys.end()) throw schema_.unknown(key);
-      schema_.settings[static_cast<size_t>(found - schema_.keys.begin())].read(config_, node);
+      const auto found = std::ranges::find(schema_.settings, key, &Setting::key);
+      if (found == schema_.settings.end()) throw schema_.unknown(key);
+      found->read(config_, node);
     } catch (const InvalidSetting& error) {
       throw failure(node.line, error.key(), error.what());
     }
@@ -126,24 +123,19 @@ void read_override(Config& config, const std::string& text) {
 }
 
 std::string to_yaml(const Config& config, bool with_origins) {
-  std::string yaml;
-  std::string section;  // dotted, of the line before
+  std::string yaml, before;  // before: the key of the line before
   for (const Setting& setting : config_schema()) {
-    size_t start = 0, depth = 0;
-    for (size_t dot = setting.key.find('.'); dot != std::string::npos; dot = setting.key.find('.', start)) {
-      const std::string here = setting.key.substr(0, dot);
-      if (section != here && !section.starts_with(here + ".")) {
-        yaml += fmt::format("{:{}}{}:\n", "", 2 * depth, setting.key.substr(start, dot - start));
-        section = here;
-      }
-      start = dot + 1;
-      ++depth;
+    const std::string& key = setting.key;
+    std::string indent;
+    size_t start = 0;
+    for (size_t dot; (dot = key.find('.', start)) != std::string::npos; start = dot + 1, indent += "  ") {
+      if (!before.starts_with(key.substr(0, dot + 1))) yaml += indent + key.substr(start, dot - start) + ":\n";
     }
-    const std::string line =
-        fmt::format("{:{}}{}: {}", "", 2 * depth, setting.key.substr(start), setting.write(config));
-    const auto origin = config.origins.find(setting.key);
+    const std::string line = indent + key.substr(start) + ": " + setting.write(config);
+    const auto origin = config.origins.find(key);
     const bool has_origin = with_origins && origin != config.origins.end();
-    yaml += has_origin ? fmt::format("{:<44}  # {}\n", line, origin->second.text) : line + "\n";
+    yaml += has_origin ? fmt::format("{:<44}  # {}\n", line, origin->second) : line + "\n";
+    before = key;
   }
   return yaml;
 }

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "monitoring/json_text.h"
 #include "training/errors.h"
 #include "training/input_file.h"
 
@@ -26,7 +26,7 @@ class Value {
       : json_(json), source_(source), path_(path) {}
 
   [[noreturn]] void refuse(const std::string& expected, std::string got = "") const {
-    if (got.empty()) got = json_.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (got.empty()) got = json_text(json_);
     if (got.size() > 40) got = got.substr(0, 40) + "...";
     throw DataError(
         fmt::format("{}: {}expected {}, got {}", source_, path_.empty() ? "" : path_ + ": ", expected, got));
@@ -177,39 +177,25 @@ CostTable read_costs(const std::string& path) {
 }
 
 std::string format_costs(const CostTable& costs) {
-  Json root{{"format", kFormat},
-            {"device", costs.device},
-            {"micro_sequences", costs.micro_sequences},
-            {"tokens", costs.tokens},
-            {"micro_batches", costs.micro_batches},
-            {"base_bytes", costs.base_bytes},
-            {"optimizer_seconds", costs.optimizer_seconds},
-            {"wire", nullptr},
-            {"buckets", Json::array()},
-            {"stages", Json::array()}};
-  if (costs.wire) {
-    root["wire"] = {{"latency_seconds", costs.wire->latency_seconds},
-                    {"bytes_per_second", costs.wire->bytes_per_second}};
-  }
+  Json root{{"format", kFormat}};
+  root.update(JSON_FIELDS(costs.device, costs.micro_sequences, costs.tokens, costs.micro_batches, costs.base_bytes,
+                          costs.optimizer_seconds));
+  root["wire"] = costs.wire ? JSON_FIELDS(costs.wire->latency_seconds, costs.wire->bytes_per_second) : Json();
+  root["buckets"] = Json::array();
+  root["stages"] = Json::array();
   for (const BucketCost& bucket : costs.buckets) {
     root["buckets"].push_back({{"stages", {bucket.lowest, bucket.highest}}, {"bytes", bucket.bytes}});
   }
   for (const StageCost& stage : costs.stages) {
-    Json saves = Json::object();
+    const Json layer = stage.layer < 0 ? Json() : Json(stage.layer);
+    Json saves;
     for (const SaveLevel level : kSaveLevels) {
       const SaveCost& save = stage.at(level);
-      saves[name_of(level)] = {{"kept_bytes", save.kept_bytes},
-                               {"extra_seconds", save.extra_seconds},
-                               {"forward_workspace_bytes", save.forward_workspace_bytes},
-                               {"backward_workspace_bytes", save.backward_workspace_bytes}};
+      saves[name_of(level)] =
+          JSON_FIELDS(save.kept_bytes, save.extra_seconds, save.forward_workspace_bytes, save.backward_workspace_bytes);
     }
-    root["stages"].push_back({{"name", stage.name},
-                              {"layer", stage.layer < 0 ? Json() : Json(stage.layer)},
-                              {"recomputable", stage.recomputable},
-                              {"forward_seconds", stage.forward_seconds},
-                              {"backward_seconds", stage.backward_seconds},
-                              {"boundary_bytes", stage.boundary_bytes},
-                              {"saves", saves}});
+    root["stages"].push_back(JSON_FIELDS(stage.name, layer, stage.recomputable, stage.forward_seconds,
+                                         stage.backward_seconds, stage.boundary_bytes, saves));
   }
   return root.dump(1) + "\n";
 }

@@ -5,19 +5,18 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
 #include "monitoring/format.h"
+#include "monitoring/json_text.h"
 #include "training/prepare.h"
 #include "training/token_data.h"
 #include "training/tokenizer.h"
 
 namespace reprise {
-
 namespace {
 
 struct PrepareOptions {
@@ -38,8 +37,8 @@ int prepare(const PrepareOptions& options) {
     const int percent = total_bytes > 0 ? static_cast<int>(100 * done_bytes / total_bytes) : 100;
     if (percent < shown + (is_terminal ? 1 : 10)) return;
     shown = percent;
-    fmt::print(stderr, "{}preparing: {:3} % of {}{}", is_terminal ? "\r" : "", percent,
-               format_bytes(static_cast<uint64_t>(total_bytes)), is_terminal && percent < 100 ? "" : "\n");
+    fmt::print(stderr, "{}preparing: {:3} % of {}{}", is_terminal ? "\r" : "", percent, format_bytes(total_bytes),
+               is_terminal && percent < 100 ? "" : "\n");
     std::fflush(stderr);
   };
   const DatasetInfo info = prepare_data(options.files, options.directory, options.tokenizer, show);
@@ -47,11 +46,9 @@ int prepare(const PrepareOptions& options) {
              options.directory, info.documents, info.train_tokens, info.validation_tokens, info.tokenizer,
              info.vocabulary);
   if (options.json) {
-    const nlohmann::ordered_json json{
-        {"directory", options.directory},    {"tokenizer", info.tokenizer},
-        {"vocabulary", info.vocabulary},     {"documents", info.documents},
-        {"train_tokens", info.train_tokens}, {"validation_tokens", info.validation_tokens}};
-    fmt::print("{}\n", json.dump());
+    fmt::print("{}\n", JSON_FIELDS(options.directory, info.tokenizer, info.vocabulary, info.documents,
+                                   info.train_tokens, info.validation_tokens)
+                           .dump());
   }
   return kDone;
 }
@@ -71,15 +68,9 @@ nlohmann::ordered_json inspect_split(const std::string& directory, const std::st
           {"excerpt", Tokenizer(info.tokenizer).decode({head.begin(), head.end()})}};
 }
 
-// On one line; bytes that are not UTF-8 become replacement characters.
-std::string text_of(const nlohmann::ordered_json& json) {
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 int inspect(const InspectOptions& options) {
   const DatasetInfo info = read_dataset_info(options.directory);
-  nlohmann::ordered_json facts{
-      {"tokenizer", info.tokenizer}, {"vocabulary", info.vocabulary}, {"documents", info.documents}};
+  nlohmann::ordered_json facts = JSON_FIELDS(info.tokenizer, info.vocabulary, info.documents);
   const auto splits = {"train", "validation"};
   for (const char* split : splits) facts[split] = inspect_split(options.directory, split, info);
 
@@ -91,9 +82,9 @@ int inspect(const InspectOptions& options) {
     for (const auto& shard : split["shards"]) {
       fmt::print("  {:>14} tokens  {}\n", shard["tokens"].get<int64_t>(), shard["path"].get<std::string>());
     }
-    fmt::print("  begins: {}\n", text_of(split["excerpt"]));
+    fmt::print("  begins: {}\n", json_text(split["excerpt"]));
   }
-  if (options.json) fmt::print("{}\n", text_of(facts));
+  if (options.json) fmt::print("{}\n", json_text(facts));
   return kDone;
 }
 

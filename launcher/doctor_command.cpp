@@ -7,20 +7,20 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "checkpointing/step_record.h"
 #include "distributed/mpi_communicator.h"
 #include "launcher/build_facts.h"
 #include "launcher/commands.h"
+#include "launcher/device.h"
 #include "launcher/exit_codes.h"
 #include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "monitoring/format.h"
+#include "monitoring/json_text.h"
 
 namespace reprise {
-
 namespace {
 
 // The best of three products of 1024 × 1024 matrices, after one to warm up.
@@ -36,6 +36,24 @@ double gemm_flop_per_second() {
     best_seconds = std::min(best_seconds, now_seconds() - started);
   }
   return 2.0 * n * n * n / best_seconds;
+}
+
+nlohmann::ordered_json examine_devices() {
+  nlohmann::ordered_json devices = nlohmann::ordered_json::array();
+  for (int i = 0; i < visible_devices(); ++i) {
+    const DeviceFacts device = describe_device(i);
+    devices.push_back(JSON_FIELDS(device.name, device.address, device.uuid, device.memory_bytes));
+  }
+  return devices;
+}
+
+nlohmann::ordered_json examine_nccl() {
+  const NcclFacts nccl = nccl_facts();
+  return {{"in_build", nccl.is_in_build},
+          {"header_version", nccl_version_text(nccl.header_version)},
+          {"version", nccl_version_text(nccl.library_version)},
+          {"path", nccl.path},
+          {"refused", refusal_of(nccl)}};
 }
 
 std::string environment(const char* variable) {
@@ -68,6 +86,8 @@ nlohmann::ordered_json examine() {
         {"ranks", job.ranks}}},
       {"threads", {{"OMP_NUM_THREADS", environment("OMP_NUM_THREADS")}, {"libtorch", at::get_num_threads()}}},
       {"libtorch", {{"version", kLibTorch}, {"MKL_CBWR", environment("MKL_CBWR")}}},
+      {"nccl", examine_nccl()},
+      {"devices", examine_devices()},
       {"gemm_flop_per_second", gemm_flop_per_second()},
   };
 }
@@ -85,19 +105,24 @@ void print_page(const nlohmann::ordered_json& facts) {
   line("host", text("/host/name"));
   line("processor", fmt::format("{}, {} usable cores", text("/host/processor"), text("/host/usable_cores")));
   std::string instructions;
-  for (const auto& [name, present] : facts["host"]["instructions"].items()) {
-    if (present.get<bool>()) instructions += name + " ";
-  }
+  for (const auto& [name, present] : facts["host"]["instructions"].items()) instructions += present ? name + " " : "";
   line("instructions", instructions.empty() ? "none of avx2, avx512, bf16" : instructions);
-  const auto limit = facts["host"]["cgroup_limit_bytes"].get<uint64_t>();
-  line("memory", fmt::format("{}, cgroup limit {}", format_bytes(facts["host"]["memory_bytes"].get<uint64_t>()),
+  const auto& limit = facts["host"]["cgroup_limit_bytes"];
+  line("memory", fmt::format("{}, cgroup limit {}", format_bytes(facts["host"]["memory_bytes"]),
                              limit == 0 ? "none" : format_bytes(limit)));
   line("mpi", text("/mpi/library"));
-  const bool is_launched = facts["mpi"]["launched"].get<bool>();
+  const bool is_launched = facts["mpi"]["launched"];
   line("ranks",
        is_launched ? fmt::format("rank {} of {}", text("/mpi/rank"), text("/mpi/ranks")) : "not under mpirun or srun");
   line("threads", fmt::format("{} a rank (OMP_NUM_THREADS {})", text("/threads/libtorch"),
                               text("/threads/OMP_NUM_THREADS", "not set")));
+  const bool has_nccl = facts["nccl"]["in_build"];
+  line("nccl", has_nccl ? fmt::format("{}, {}", text("/nccl/version"), text("/nccl/path")) : "not in this build");
+  if (has_nccl && !text("/nccl/refused").empty()) line("", text("/nccl/refused"));
+  for (const auto& device : facts["devices"]) {
+    line("cuda device", fmt::format("{}, {}, at {}", device["name"].get<std::string>(),
+                                    format_bytes(device["memory_bytes"]), device["address"].get<std::string>()));
+  }
   line("matrix product",
        fmt::format("{:.1f} GFLOP/s in fp32 (1024 × 1024)", facts["gemm_flop_per_second"].get<double>() / 1e9));
 }
@@ -105,7 +130,7 @@ void print_page(const nlohmann::ordered_json& facts) {
 int doctor(bool as_json) {
   const nlohmann::ordered_json facts = examine();
   print_page(facts);
-  if (as_json) fmt::print("{}\n", facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  if (as_json) fmt::print("{}\n", json_text(facts));
   return kDone;
 }
 

@@ -11,20 +11,13 @@
 #include "training/durable_file.h"
 
 namespace reprise {
-
 namespace {
 
 constexpr double kMiB = 1 << 20;
 
 std::string label_of(const CostTable& costs, const TimelineEvent& event) {
-  switch (event.kind) {
-    case TimelineKind::wire:
-      return fmt::format("bucket {}", event.index);
-    case TimelineKind::optimizer:
-      return "update";
-    default:
-      return costs[event.index].name;
-  }
+  if (event.kind == TimelineKind::wire) return fmt::format("bucket {}", event.index);
+  return event.kind == TimelineKind::optimizer ? "update" : costs[event.index].name;
 }
 
 class LossPlot final : public Sink {
@@ -82,9 +75,7 @@ std::string draw_step(const std::string& title, const CostTable& costs, const Ti
   memory.points.push_back({unit * last, memory.points.back().y});
   if (budget_bytes > 0) {
     const double height = static_cast<double>(budget_bytes) / kMiB;
-    budget = {"budget " + format_bytes(static_cast<uint64_t>(budget_bytes)),
-              Shape::line,
-              {{0, height}, {unit * last, height}}};
+    budget = {"budget " + format_bytes(budget_bytes), Shape::line, {{0, height}, {unit * last, height}}};
   }
   return draw({.title = title,
                .x_title = fmt::format("time ({})", unit_name),
@@ -95,7 +86,7 @@ std::string draw_step(const std::string& title, const CostTable& costs, const Ti
 std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64_t budget_bytes) {
   const std::string title =
       fmt::format("One step under plan {}: {}, peak {}", step.plan.origin, format_seconds(step.predicted.step_seconds),
-                  format_bytes(static_cast<uint64_t>(step.predicted.peak_bytes)));
+                  format_bytes(step.predicted.peak_bytes));
   return draw_step(title, costs, simulate(costs, step.plan), budget_bytes);
 }
 

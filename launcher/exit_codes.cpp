@@ -13,13 +13,17 @@
 #include "training/errors.h"
 
 namespace reprise {
-
 namespace {
 
 std::string one_line(std::string text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
+}
+
+template <class Error>
+bool is(const std::exception& failure) {
+  return dynamic_cast<const Error*>(&failure) != nullptr;
 }
 
 }  // namespace
@@ -29,24 +33,8 @@ Failure describe_failure(std::exception_ptr error) {
     std::rethrow_exception(error);
   } catch (const SharedFailure& failure) {
     return {failure.code(), one_line(failure.what()), true};
-  } catch (const ConfigError& failure) {
-    return {kConfiguration, one_line(failure.what())};
   } catch (const InvalidSetting& failure) {
     return {kConfiguration, one_line(failure.key() + ": " + failure.what())};
-  } catch (const Disagreement& failure) {
-    return {kConfiguration, one_line(failure.what()), true};
-  } catch (const UsageError& failure) {
-    return {kUsage, one_line(failure.what())};
-  } catch (const NothingFits& failure) {
-    return {kDoesNotFit, one_line(failure.what())};
-  } catch (const DataError& failure) {
-    return {kBadInput, one_line(failure.what())};
-  } catch (const StorageError& failure) {
-    return {kStorage, one_line(failure.what())};
-  } catch (const std::system_error& failure) {
-    return {kStorage, one_line(failure.what())};
-  } catch (const PeerLost& failure) {
-    return {kPeerLost, one_line(failure.what())};
   } catch (const c10::OutOfMemoryError& failure) {
     return {kDoesNotFit, one_line(failure.what_without_backtrace())};
   } catch (const std::bad_alloc&) {
@@ -56,7 +44,14 @@ Failure describe_failure(std::exception_ptr error) {
     const bool is_memory = text.find("alloc_cpu.cpp") != std::string::npos;  // on the CPU LibTorch has no class for it
     return {is_memory ? kDoesNotFit : kInternal, is_memory ? "out of memory: " + text : text};
   } catch (const std::exception& failure) {
-    return {kInternal, one_line(failure.what())};
+    const std::string message = one_line(failure.what());
+    if (is<Disagreement>(failure)) return {kConfiguration, message, true};
+    if (is<ConfigError>(failure)) return {kConfiguration, message};
+    if (is<UsageError>(failure)) return {kUsage, message};
+    if (is<NothingFits>(failure)) return {kDoesNotFit, message};
+    if (is<DataError>(failure)) return {kBadInput, message};
+    if (is<StorageError>(failure) || is<std::system_error>(failure)) return {kStorage, message};
+    return {is<PeerLost>(failure) ? kPeerLost : kInternal, message};
   } catch (...) {
     return {kInternal, "an exception of unknown type"};
   }

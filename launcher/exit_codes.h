@@ -19,8 +19,7 @@ enum ExitCode : int {
 };
 
 // An option's value that CLI11 cannot judge. Exit code 64.
-class UsageError : public std::runtime_error {
- public:
+struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 

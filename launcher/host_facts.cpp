@@ -11,7 +11,6 @@
 #include "launcher/units.h"
 
 namespace reprise {
-
 namespace {
 
 namespace fs = std::filesystem;

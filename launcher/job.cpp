@@ -14,7 +14,6 @@
 #include "launcher/units.h"
 
 namespace reprise {
-
 namespace {
 
 std::optional<int> integer_from(const char* variable) {

@@ -3,15 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "launcher/bucket_choice.h"
 #include "launcher/plan_choice.h"
 #include "launcher/spelling.h"
 #include "monitoring/format.h"
+#include "monitoring/json_text.h"
 
 namespace reprise {
-
 namespace {
 
 std::vector<int64_t> candidates(const Config& config, int ranks) {
@@ -83,7 +82,7 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Fla
   const bool is_joint = config.micro_sequences == kAuto;
   int64_t budget = 0;
   if (std::string* text = budget_of(config)) {
-    budget = budget_bytes(*text, local_ranks);
+    budget = budget_bytes(config, *text, local_ranks);
     *text = std::to_string(budget);  // a share of the memory must mean the same to every row
   }
   JointChoice choice{.ranks = ranks};
@@ -123,13 +122,12 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Fla
 
 std::string bucket_line(const CostTable& costs) {
   if (!costs.wire || costs.buckets.empty()) return "";
-  const auto text = [](int64_t bytes) { return format_bytes(static_cast<uint64_t>(bytes)); };
   int64_t widest = 0;
   for (const BucketCost& bucket : costs.buckets) widest = std::max(widest, bucket.bytes);
   return fmt::format("wire {} + {}/s: {} bucket{}, the first {}, up to {}\n",
-                     format_seconds(costs.wire->latency_seconds),
-                     text(static_cast<int64_t>(costs.wire->bytes_per_second)), costs.buckets.size(),
-                     costs.buckets.size() == 1 ? "" : "s", text(costs.buckets.front().bytes), text(widest));
+                     format_seconds(costs.wire->latency_seconds), format_bytes(costs.wire->bytes_per_second),
+                     costs.buckets.size(), costs.buckets.size() == 1 ? "" : "s",
+                     format_bytes(costs.buckets.front().bytes), format_bytes(widest));
 }
 
 std::string micro_page(const JointChoice& choice) {
@@ -140,12 +138,11 @@ std::string micro_page(const JointChoice& choice) {
     if (row.planned) {
       const Prediction& predicted = row.planned->predicted;
       const double tokens = static_cast<double>(choice.costs.tokens * choice.costs.micro_batches * choice.ranks);
-      page += fmt::format("{:>11} {:>11} {:>11}   {}\n", format_bytes(static_cast<uint64_t>(predicted.peak_bytes)),
+      page += fmt::format("{:>11} {:>11} {:>11}   {}\n", format_bytes(predicted.peak_bytes),
                           format_seconds(predicted.step_seconds), format_count(tokens / predicted.step_seconds),
                           strip_of(row.planned->plan));
     } else {
-      page += fmt::format("{:>11}   does not fit: the smallest peak {} this\n",
-                          format_bytes(static_cast<uint64_t>(row.smallest_peak_bytes)),
+      page += fmt::format("{:>11}   does not fit: the smallest peak {} this\n", format_bytes(row.smallest_peak_bytes),
                           row.measured ? "is" : "would be about");
     }
   }
@@ -155,15 +152,11 @@ std::string micro_page(const JointChoice& choice) {
 nlohmann::ordered_json micro_json(const JointChoice& choice) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const MicroRow& row : choice.rows) {
-    nlohmann::ordered_json entry{{"micro_sequences", row.micro_sequences},
-                                 {"fits", row.planned.has_value()},
-                                 {"measured", row.measured},
-                                 {"smallest_peak_bytes", row.smallest_peak_bytes}};
-    if (row.planned) {
-      entry["step_seconds"] = row.planned->predicted.step_seconds;
-      entry["peak_bytes"] = row.planned->predicted.peak_bytes;
-    }
-    list.push_back(entry);
+    const bool fits = row.planned.has_value();
+    list.push_back(JSON_FIELDS(row.micro_sequences, fits, row.measured, row.smallest_peak_bytes));
+    if (!fits) continue;
+    const Prediction& predicted = row.planned->predicted;
+    list.back().update(JSON_FIELDS(predicted.step_seconds, predicted.peak_bytes));
   }
   return list;
 }

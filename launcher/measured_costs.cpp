@@ -17,6 +17,7 @@
 #include "launcher/bucket_choice.h"
 #include "launcher/build_facts.h"
 #include "launcher/cost_file.h"
+#include "launcher/device.h"
 #include "launcher/host_facts.h"
 #include "launcher/spelling.h"
 #include "monitoring/step_report.h"
@@ -38,31 +39,37 @@ ModelConfig sample_of(const Config& config) {
   return model;
 }
 
-// The median wall-clock seconds of `rounds` runs of `work`, after one that does not count.
-double median_seconds(int rounds, const std::function<void()>& work) {
+// The median seconds of `rounds` runs of `work` on the device, after one that does not count.
+double median_seconds(int rounds, torch::Device device, const std::function<void()>& work) {
   std::vector<double> seconds;
   for (int round = -1; round < rounds; ++round) {
-    const double start = now_seconds();
+    const Moment start(device);
     work();
-    if (round >= 0) seconds.push_back(now_seconds() - start);
+    const double ended = Moment(device).seconds(start);
+    if (round >= 0) seconds.push_back(ended - start.seconds(start));
   }
   return median(std::move(seconds));
 }
 
 double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
   AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting, flat.computed);
-  return median_seconds(5, [&] {
+  return median_seconds(5, flat.parameters.device(), [&] {
     flat.gradients.zero_();  // the step begins with it
     optimizer.step(setting.learning_rate, optimizer.check_and_clip());
   });
 }
 
-CostTable measure_sample(const Config& config, double seconds) {
+std::string processor_of(torch::Device device) {
+  if (!device.is_cpu()) return describe_device(device.index()).name;
+  return fmt::format("{}, {} threads", read_host_facts().processor, at::get_num_threads());
+}
+
+CostTable measure_sample(const Config& config, torch::Device device, double seconds) {
   StageChain model(sample_of(config));
-  FlatModel flat(model, true, config.compute_type());
+  FlatModel flat(model, true, config.compute_type(), device);
   flat.initialize(model, config.run.seed);
   CostTable costs = profile(model, {config.micro_sequences, config.model.context, config.run.seed, seconds});
-  costs.device = fmt::format("{}, {} threads", read_host_facts().processor, at::get_num_threads());
+  costs.device = processor_of(device);
   flat.gradients.zero_();
   costs.optimizer_seconds = update_seconds(flat, config.optimizer);
   return costs;
@@ -83,7 +90,7 @@ std::vector<StageCost> stages_of(const CostTable& sample, const StageChain& mode
 }
 
 // From the measured layers to the whole model.
-CostTable expand(CostTable costs, const Config& config, int ranks) {
+CostTable expand(CostTable costs, const Config& config, const DeviceChoice& choice, int ranks) {
   const StageChain model(config.model), sample(sample_of(config));
   const FlatLayout layout = layout_of(model);
   const int64_t at_once = config.micro_sequences * ranks;
@@ -100,27 +107,31 @@ CostTable expand(CostTable costs, const Config& config, int ranks) {
   costs.optimizer_seconds *= static_cast<double>(layout.numel) / static_cast<double>(layout_of(sample).numel);
   // Parameters, gradients and two moments; the optimizer's count; the loss so far; targets of this micro-batch and both
   // tensors of the one read ahead.
-  constexpr int64_t kFlatTensors = 4, kTokenTensors = 3;
+  // A regression's tokens are real vectors, and its input stage's are counted as the first layer's input already.
+  const bool is_regression = config.model.objective == Objective::regression;
+  const int64_t token_tensors = is_regression ? 2 : 3;
+  const auto real_bytes = config.model.width * static_cast<int64_t>(c10::elementSize(config.compute_type()));
+  const int64_t token_bytes = is_regression ? real_bytes : static_cast<int64_t>(sizeof(int64_t));
+  constexpr int64_t kFlatTensors = 4;
   costs.base_bytes += (kFlatTensors * layout.numel + 1) * static_cast<int64_t>(sizeof(float));
   if (config.precision.scales_loss) costs.base_bytes += 2 * static_cast<int64_t>(sizeof(float));  // scale and count
   for (const torch::Dtype copy : {config.compute_type(), config.precision.reduce}) {
     if (copy != torch::kFloat32) costs.base_bytes += layout.numel * static_cast<int64_t>(c10::elementSize(copy));
   }
-  costs.base_bytes += static_cast<int64_t>(sizeof(double));
-  costs.base_bytes += kTokenTensors * costs.tokens * static_cast<int64_t>(sizeof(int64_t));
+  costs.base_bytes += static_cast<int64_t>(sizeof(double)) + choice.library_bytes;
+  costs.base_bytes += token_tensors * costs.tokens * token_bytes;
   cut_buckets(costs, layout, bucket_caps(config, false).front());
   return costs;
 }
 
 // Everything that the measured figures depend on.
-fs::path cache_file(const Config& config) {
+fs::path cache_file(const Config& config, torch::Device device) {
   const ModelConfig& model = config.model;
-  const std::string facts =
-      fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} | {} {} | {} {} | {} {} {} {}", name_of(model.family),
-                  sample_of(config).layers, model.width, model.heads, model.kv_heads, model.feed_forward, model.context,
-                  model.dropout > 0, model.vocabulary, model.tie_embeddings, model.head_chunk_tokens, model.rope_theta,
-                  config.micro_sequences, config.precision.compute, read_host_facts().processor, at::get_num_threads(),
-                  kVersion, kCommit, kBuildType, kLibTorch);
+  const std::string facts = fmt::format(
+      "{} {} {} {} {} {} {} {} {} {} {} {} | {} {} | {} | {} {} {} {}", name_of(model.family), sample_of(config).layers,
+      model.width, model.heads, model.kv_heads, model.feed_forward, model.context, model.dropout > 0, model.vocabulary,
+      model.tie_embeddings, model.head_chunk_tokens, model.rope_theta, config.micro_sequences, config.precision.compute,
+      processor_of(device), kVersion, kCommit, kBuildType, kLibTorch);
   const char* cache = std::getenv("REPRISE_CACHE");
   const char* home = std::getenv("HOME");
   const fs::path root = cache ? fs::path(cache) : fs::path(home ? home : ".") / ".cache" / "reprise";
@@ -129,19 +140,20 @@ fs::path cache_file(const Config& config) {
 
 }  // namespace
 
-CostTable measure_costs(const Config& config, int ranks, double seconds) {
-  return expand(measure_sample(config, seconds), config, ranks);
+CostTable measure_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds) {
+  return expand(measure_sample(config, choice.device, seconds), config, choice, ranks);
 }
 
-CostTable cached_costs(const Config& config, int ranks, double seconds, const std::function<void()>& announce) {
-  const fs::path file = cache_file(config);
+CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds,
+                       const std::function<void()>& announce) {
+  const fs::path file = cache_file(config, choice.device);
   try {
-    return expand(read_costs(file.string()), config, ranks);
+    return expand(read_costs(file.string()), config, choice, ranks);
   } catch (const DataError&) {
     // Not there yet, or damaged: measured anew below.
   }
   announce();
-  const CostTable costs = measure_sample(config, seconds);
+  const CostTable costs = measure_sample(config, choice.device, seconds);
   std::error_code error;
   fs::create_directories(file.parent_path(), error);
   try {
@@ -149,13 +161,13 @@ CostTable cached_costs(const Config& config, int ranks, double seconds, const st
   } catch (const StorageError&) {
     // A cache that cannot be written costs time at the next call, nothing else.
   }
-  return expand(costs, config, ranks);
+  return expand(costs, config, choice, ranks);
 }
 
-WireModel fit_wire(Communicator& communicator) {
+WireModel fit_wire(Communicator& communicator, torch::Device device) {
   const auto slowest_sum = [&](int64_t bytes) {
-    torch::Tensor flat = torch::zeros({bytes / static_cast<int64_t>(sizeof(float))});
-    return largest_figures(communicator, {median_seconds(5, [&] { communicator.start_sum(flat)->wait(); })})[0];
+    torch::Tensor flat = torch::zeros({bytes / static_cast<int64_t>(sizeof(float))}, device);
+    return largest_figures(communicator, {median_seconds(5, device, [&] { communicator.start_sum(flat)->wait(); })})[0];
   };
   // Four times longer each time, until the bytes outweigh the latency.
   constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;

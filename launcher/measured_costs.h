@@ -6,6 +6,7 @@
 #include "checkpointing/cost_table.h"
 #include "distributed/communicator.h"
 #include "launcher/config.h"
+#include "launcher/device_choice.h"
 
 namespace reprise {
 
@@ -13,16 +14,17 @@ namespace reprise {
 // bytes of parameters, gradients, moments and batches, the update's seconds, the gradient buckets. No wire. Layers are
 // alike, so a model of two layers is measured and its stages stand for those of all. Takes some `seconds` and the
 // memory of those layers. Throws InvalidSetting when the ranks cannot share the global batch.
-CostTable measure_costs(const Config& config, int ranks, double seconds = 4);
+CostTable measure_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds = 4);
 
 // The same, from the file of an earlier call with equal (model, micro-batch, precision, processor, threads, build) if
 // there is one under $REPRISE_CACHE (~/.cache/reprise), else measured, which `announce` says beforehand, and kept
 // there.
-CostTable cached_costs(const Config& config, int ranks, double seconds, const std::function<void()>& announce);
+CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds,
+                       const std::function<void()>& announce);
 
 // Collective. Latency and bandwidth that fit the ranks' sums of a short and a long tensor; equal on every rank. Below a
 // second.
-WireModel fit_wire(Communicator& communicator);
+WireModel fit_wire(Communicator& communicator, torch::Device device);
 
 // Collective: every time and byte count in the table becomes the largest of all ranks'. The tables have the same shape.
 void take_worst(Communicator& communicator, CostTable& costs);

@@ -1,10 +1,12 @@
 #include "launcher/plan_choice.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "checkpointing/memory_meter.h"
+#include "launcher/device.h"
 #include "launcher/host_facts.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"
@@ -29,21 +31,27 @@ std::string* budget_of(Config& config) {
   return config.checkpointing.policy == "knapsack" ? &config.budget.knapsack : nullptr;
 }
 
-int64_t budget_bytes(const std::string& budget, int local_ranks) {
+int64_t budget_bytes(const Config& config, const std::string& budget, int local_ranks) {
   if (const auto bytes = parse_bytes(budget)) return *bytes;
+  const double share = parse_percent(budget).value();
+  if (config.run.device == "cuda") {
+    const int index = c10::impl::VirtualGuardImpl(torch::kCUDA).getDevice().index();
+    const int sharing = config.distributed.share_device ? local_ranks : 1;
+    return static_cast<int64_t>(share * static_cast<double>(describe_device(index).memory_bytes) / sharing);
+  }
   const HostFacts host = read_host_facts();
   const uint64_t whole =
       host.cgroup_limit_bytes == 0 ? host.memory_bytes : std::min(host.cgroup_limit_bytes, host.memory_bytes);
   const uint64_t tensors = MemoryMeter::current_bytes();
   const double beside_tensors = static_cast<double>(host.resident_bytes) - static_cast<double>(tensors);
   const double own = static_cast<double>(whole) / local_ranks - std::max(0.0, beside_tensors);
-  return static_cast<int64_t>(std::max(0.0, parse_percent(budget).value() * own));
+  return static_cast<int64_t>(std::max(0.0, share * own));
 }
 
 PlannedStep choose_plan(const Config& config, const CostTable& costs, int local_ranks) {
   const std::string& policy = config.checkpointing.policy;
   const auto within = [&](const std::string& budget, PlannedStep (*planner)(const CostTable&, int64_t)) {
-    const int64_t bytes = budget_bytes(budget, local_ranks);
+    const int64_t bytes = budget_bytes(config, budget, local_ranks);
     PlannedStep step = planner(costs, bytes);
     step.plan.origin = fmt::format("{}: {}", policy, format_bytes(static_cast<uint64_t>(bytes)));
     return step;

@@ -19,8 +19,8 @@ bool needs_costs(const PolicySetting& setting);
 std::string* budget_of(Config& config);
 
 // The bytes of a budget such as "3GiB" or "90%": of (the cgroup's limit or the machine's memory) ÷ ranks on this host,
-// less what this process holds beside tensors.
-int64_t budget_bytes(const std::string& budget, int local_ranks);
+// less what this process holds beside tensors; of the memory of this rank's GPU where that computes.
+int64_t budget_bytes(const Config& config, const std::string& budget, int local_ranks);
 
 // The plan of the configuration's policy, whichever it is. Throws DoesNotFit, and InvalidSetting for what the chain
 // does not allow.

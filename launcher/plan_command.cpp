@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,11 +16,11 @@
 #include "launcher/plan_page.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"
+#include "monitoring/json_text.h"
 #include "training/durable_file.h"
 #include "training/flat_model.h"
 
 namespace reprise {
-
 namespace {
 
 struct Options {
@@ -74,7 +73,7 @@ WireModel parse_wire(const std::string& text) {
   return {*latency, static_cast<double>(bandwidth)};
 }
 
-CostTable read_or_measure(const Options& options, const Config& config) {
+CostTable read_or_measure(const Options& options, const Config& config, const DeviceChoice& device) {
   constexpr double kSeconds = 4;
   CostTable costs;
   if (!options.costs.empty()) {
@@ -85,7 +84,7 @@ CostTable read_or_measure(const Options& options, const Config& config) {
                                    options.words[0], costs.size()));
     }
   } else {
-    costs = cached_costs(config, options.ranks, kSeconds, [&] {
+    costs = cached_costs(config, device, options.ranks, kSeconds, [&] {
       fmt::print(stderr, "measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
                  config.micro_sequences, kSeconds);
     });
@@ -100,22 +99,15 @@ CostTable read_or_measure(const Options& options, const Config& config) {
 nlohmann::ordered_json json_of(const std::vector<PolicyRow>& rows) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const PolicyRow& row : rows) {
-    nlohmann::ordered_json entry{{"policy", row.policy}, {"fits", row.fits}};
-    if (row.predicted) {
-      entry["step_seconds"] = row.predicted->step_seconds;
-      entry["peak_bytes"] = row.predicted->peak_bytes;
-      entry["exposed_seconds"] = row.predicted->exposed_seconds;
-    }
-    list.push_back(entry);
+    list.push_back(JSON_FIELDS(row.policy, row.fits));
+    if (row.predicted) list.back().update(prediction_json(*row.predicted));
   }
   return list;
 }
 
 nlohmann::ordered_json json_of(const std::vector<FrontierPoint>& points) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const FrontierPoint& point : points) {
-    list.push_back({{"peak_bytes", point.peak_bytes}, {"step_seconds", point.step_seconds}});
-  }
+  for (const FrontierPoint& point : points) list.push_back(JSON_FIELDS(point.peak_bytes, point.step_seconds));
   return list;
 }
 
@@ -126,8 +118,7 @@ std::string frontier_page(const std::vector<FrontierPoint>& points) {
   std::string page = fmt::format("frontier: {} points{}\n  {:>11} {:>11}\n", points.size(), shown, "peak", "step");
   for (size_t line = 0; line < lines; ++line) {
     const FrontierPoint& point = points[lines == 1 ? 0 : line * (points.size() - 1) / (lines - 1)];
-    page += fmt::format("  {:>11} {:>11}\n", format_bytes(static_cast<uint64_t>(point.peak_bytes)),
-                        format_seconds(point.step_seconds));
+    page += fmt::format("  {:>11} {:>11}\n", format_bytes(point.peak_bytes), format_seconds(point.step_seconds));
   }
   return page;
 }
@@ -143,7 +134,7 @@ void report(const Options& options, const JointChoice& choice, std::optional<int
   }
   fmt::print("{}", plan_page(costs, step));
   if (budget && step.predicted.peak_bytes > *budget) {
-    fmt::print("does not fit --memory {}\n", format_bytes(static_cast<uint64_t>(*budget)));
+    fmt::print("does not fit --memory {}\n", format_bytes(*budget));
   }
   fmt::print("{}", bucket_line(costs));
   const int64_t equal_budget = budget.value_or(step.predicted.peak_bytes);
@@ -168,12 +159,10 @@ void report(const Options& options, const JointChoice& choice, std::optional<int
 }
 
 int refuse(const Options& options, const NothingFits& failure) {
-  if (options.json) {
-    const nlohmann::ordered_json json{{"error", failure.what()},
-                                      {"smallest_peak_bytes", failure.smallest_peak_bytes()}};
-    fmt::print("{}\n", json.dump());
-  }
-  fmt::print(stderr, "reprise: {}\n", failure.what());
+  const std::string error = failure.what();
+  const int64_t smallest_peak_bytes = failure.smallest_peak_bytes();
+  if (options.json) fmt::print("{}\n", JSON_FIELDS(error, smallest_peak_bytes).dump());
+  fmt::print(stderr, "reprise: {}\n", error);
   return kDoesNotFit;
 }
 
@@ -183,9 +172,10 @@ int plan(const Options& options) {
   if (!options.costs.empty() && config.micro_sequences == kAuto)
     config.micro_sequences = read_costs(options.costs).micro_sequences;
   try {
+    const DeviceChoice device = options.costs.empty() ? choose_device(config) : DeviceChoice{};
     std::optional<int64_t> budget;
-    if (!options.memory.empty()) budget = budget_bytes(options.memory, options.ranks);
-    const auto measure = [&](const Config& candidate) { return read_or_measure(options, candidate); };
+    if (!options.memory.empty()) budget = budget_bytes(config, options.memory, options.ranks);
+    const auto measure = [&](const Config& candidate) { return read_or_measure(options, candidate, device); };
     std::optional<FlatLayout> layout;
     if (options.costs.empty()) layout = layout_of(StageChain(config.model));
     report(options, choose_jointly(config, options.ranks, options.ranks, layout ? &*layout : nullptr, measure), budget);

@@ -17,7 +17,6 @@
 #include "training/durable_file.h"
 
 namespace reprise {
-
 namespace {
 
 struct Options {
@@ -32,33 +31,34 @@ void print_costs(const CostTable& costs) {
              "all", "lean", "input");
   for (const StageCost& stage : costs.stages) {
     fmt::print("{:<24} {:>10} {:>10}  {:>10} {:>10} {:>10}\n", stage.name, format_seconds(stage.forward_seconds),
-               format_seconds(stage.backward_seconds), format_bytes(static_cast<uint64_t>(stage.saves[0].kept_bytes)),
-               format_bytes(static_cast<uint64_t>(stage.saves[1].kept_bytes)),
-               format_bytes(static_cast<uint64_t>(stage.saves[2].kept_bytes)));
+               format_seconds(stage.backward_seconds), format_bytes(stage.saves[0].kept_bytes),
+               format_bytes(stage.saves[1].kept_bytes), format_bytes(stage.saves[2].kept_bytes));
   }
-  fmt::print("base {}, optimizer {}, {} buckets, wire {}\n", format_bytes(static_cast<uint64_t>(costs.base_bytes)),
+  fmt::print("base {}, optimizer {}, {} buckets, wire {}\n", format_bytes(costs.base_bytes),
              format_seconds(costs.optimizer_seconds), costs.buckets.size(),
              costs.wire ? fmt::format("{} + {}/s", format_seconds(costs.wire->latency_seconds),
-                                      format_bytes(static_cast<uint64_t>(costs.wire->bytes_per_second)))
+                                      format_bytes(costs.wire->bytes_per_second))
                         : "none");
 }
 
 int profile_model(const Options& options) {
-  const Config config = load_config(options.config, options.overrides);
-  const int ranks = job_from_environment().ranks;
-  const std::unique_ptr<Communicator> communicator = ranks > 1 ? connect_ranks() : nullptr;
-  const bool speaks = !communicator || communicator->rank() == 0;
+  Config config = load_config(options.config, options.overrides);
+  const std::unique_ptr<Communicator> host = connect_ranks();
+  const bool speaks = host->rank() == 0;
+  const DeviceChoice choice = choose_device(config, *host);
   if (speaks) fmt::print(stderr, "measuring the stages of {}\n", options.config);
   CostTable costs;
   try {
     if (config.micro_sequences == kAuto) throw wrong_value("batch.micro_sequences", "the number to measure", "auto");
-    costs = measure_costs(config, ranks, options.seconds);
+    costs = measure_costs(config, choice, host->size(), options.seconds);
   } catch (const InvalidSetting& error) {
     throw at_setting(config, error);
   }
-  if (communicator) {
-    take_worst(*communicator, costs);
-    costs.wire = fit_wire(*communicator);
+  take_worst(*host, costs);
+  if (host->size() > 1) {
+    constexpr double kPatience = 60;
+    const std::unique_ptr<Communicator> between = connect_device(config, *host, choice.device, kPatience);
+    costs.wire = fit_wire(between ? *between : *host, choice.device);
   }
   if (!speaks) return kDone;
   const std::string json = format_costs(costs);

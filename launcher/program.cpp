@@ -14,7 +14,6 @@
 #include "launcher/job.h"
 
 namespace reprise {
-
 namespace {
 
 // Most failures are found by every rank at nearly the same time. Rank 0 speaks at once, and its exit ends the job; the

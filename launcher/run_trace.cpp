@@ -8,7 +8,6 @@
 #include "distributed/agreement.h"
 
 namespace reprise {
-
 namespace {
 
 // What to add to this rank's clock to read rank 0's: the difference on leaving the quickest of some barriers, which the
@@ -35,16 +34,7 @@ std::string trace_path(const std::string& directory, int rank) {
   return fmt::format("{}/trace/rank-{}.json", directory, rank);
 }
 
-const char* name_of(EventKind kind) {
-  switch (kind) {
-    case EventKind::forward:
-      return "forward";
-    case EventKind::recompute:
-      return "recompute";
-    default:
-      return "backward";
-  }
-}
+constexpr const char* kKindNames[] = {"forward", "recompute", "backward"};  // of EventKind
 
 }  // namespace
 
@@ -56,8 +46,8 @@ RunTrace::RunTrace(const std::string& directory, const StageChain& model, Commun
 void RunTrace::add(const StepReport& report, const Trainer& trainer) {
   enum Lane : size_t { compute, wire, step };
   for (const StageEvent& event : trainer.executor().record().events()) {
-    file_.span(compute, fmt::format("{} {}", name_of(event.kind), model_[event.stage].name), event.start_seconds,
-               event.end_seconds);
+    file_.span(compute, fmt::format("{} {}", kKindNames[static_cast<size_t>(event.kind)], model_[event.stage].name),
+               event.start_seconds, event.end_seconds);
     file_.counter("tensor MiB", event.end_seconds, static_cast<double>(event.live_bytes) / (1 << 20));
   }
   double free_from = 0;  // the next bucket fills the wire while the last bytes of its predecessor travel

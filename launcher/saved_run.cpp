@@ -8,12 +8,12 @@
 #include <filesystem>
 
 #include "checkpointing/segment_executor.h"
+#include "launcher/device_choice.h"
 #include "training/errors.h"
 #include "training/safetensors.h"
 #include "training/tokenizer.h"
 
 namespace reprise {
-
 namespace {
 
 namespace fs = std::filesystem;
@@ -47,13 +47,14 @@ void copy_weights(const SafetensorsFile& file, const std::string& path, StageCha
 }
 
 // Loss sum of `count` windows of `length` targets, one after the other from the first token on.
-double loss_of(SegmentExecutor& executor, std::span<const uint16_t> tokens, int64_t count, int64_t length) {
+double loss_of(SegmentExecutor& executor, torch::Device device, std::span<const uint16_t> tokens, int64_t count,
+               int64_t length) {
   Batch batch;
   batch.tokens = torch::empty({count, length}, torch::kInt64);   // (B, T)
   batch.targets = torch::empty({count, length}, torch::kInt64);  // (B, T)
   std::copy_n(tokens.begin(), count * length, batch.tokens.mutable_data_ptr<int64_t>());
   std::copy_n(tokens.begin() + 1, count * length, batch.targets.mutable_data_ptr<int64_t>());
-  return executor.evaluate(batch).item<double>();
+  return executor.evaluate(on_device(batch, device)).item<double>();
 }
 
 }  // namespace
@@ -66,8 +67,10 @@ SavedRun load_run(const std::string& path) {
   run.config = load_config(config, {}, false);
   const auto tokenizer = file.metadata.find("tokenizer");
   run.tokenizer = tokenizer == file.metadata.end() ? "bytes" : tokenizer->second;
+  run.config.run.device = "auto";  // whatever it was trained on, and in what precision
+  run.config.precision.compute = "fp32";
   run.model = std::make_unique<StageChain>(run.config.model);
-  run.weights = std::make_unique<FlatModel>(*run.model, false);
+  run.weights = std::make_unique<FlatModel>(*run.model, false, torch::kFloat32, choose_device(run.config).device);
   copy_weights(file, weights, *run.model);
   return run;
 }
@@ -89,7 +92,7 @@ EvaluationTotals evaluate(SavedRun& run, const TokenShards& split, int64_t conte
     while (left.size() > 1) {
       const int64_t targets = std::ssize(left) - 1, length = std::min(context, targets);
       const int64_t count = std::min(at_once, targets / length);
-      totals.loss += loss_of(executor, left, count, length);
+      totals.loss += loss_of(executor, run.model->device(), left, count, length);
       left = left.subspan(static_cast<size_t>(count * length));
     }
   }
@@ -102,8 +105,8 @@ Sampler::Sampler(const StageChain& model, std::vector<int64_t> tokens, double te
 int64_t Sampler::next() {
   const auto context = static_cast<size_t>(model_.config().context);
   if (window_.size() > context) window_.erase(window_.begin(), window_.end() - static_cast<ptrdiff_t>(context));
-  const torch::Tensor tokens = torch::tensor(window_, torch::kInt64).unsqueeze(0);  // (1, T)
-  window_.push_back(draw(model_.next_token_logits(tokens)[0]));
+  const torch::Tensor tokens = torch::tensor(window_, torch::kInt64).unsqueeze(0).to(model_.device());  // (1, T)
+  window_.push_back(draw(model_.next_token_logits(tokens)[0].cpu()));
   return window_.back();
 }
 

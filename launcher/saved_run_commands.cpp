@@ -4,18 +4,17 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
 #include "launcher/saved_run.h"
+#include "monitoring/json_text.h"
 #include "training/errors.h"
 #include "training/token_data.h"
 #include "training/tokenizer.h"
 
 namespace reprise {
-
 namespace {
 
 struct EvalOptions {
@@ -35,13 +34,11 @@ int evaluate_run(const EvalOptions& options) {
   if (totals.tokens == 0) throw DataError(fmt::format("{}: expected at least one target, got none", options.data));
 
   const double loss = totals.loss / static_cast<double>(totals.tokens);
-  const double bits_per_byte = totals.bits_per_byte();
+  const double perplexity = std::exp(loss), bits_per_byte = totals.bits_per_byte();
   fmt::print("loss {:.4f} nats per token, perplexity {:.3f}, {:.4f} bits per byte, over {} tokens in windows of {}\n",
-             loss, std::exp(loss), bits_per_byte, totals.tokens, context);
+             loss, perplexity, bits_per_byte, totals.tokens, context);
   if (options.json) {
-    const nlohmann::ordered_json json{
-        {"loss", loss}, {"perplexity", std::exp(loss)}, {"bits_per_byte", bits_per_byte}, {"tokens", totals.tokens}};
-    fmt::print("{}\n", json.dump());
+    fmt::print("{}\n", JSON_FIELDS(loss, perplexity, bits_per_byte, totals.tokens).dump());
   }
   return kDone;
 }

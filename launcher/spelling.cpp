@@ -26,16 +26,10 @@ int edit_distance(std::string_view a, std::string_view b) {
 std::string nearest_spelling(std::string_view text, const std::vector<std::string>& candidates) {
   constexpr size_t kLongest = 64;  // longer texts are no misspelled names
   if (text.empty() || text.size() > kLongest) return {};
-  int best = std::max(1, static_cast<int>(text.size()) / 3) + 1;
-  std::string nearest;
-  for (const std::string& candidate : candidates) {
-    const int distance = edit_distance(text, candidate);
-    if (distance < best) {
-      best = distance;
-      nearest = candidate;
-    }
-  }
-  return nearest;
+  const auto distance = [&](const std::string& candidate) { return edit_distance(text, candidate); };
+  const auto nearest = std::ranges::min_element(candidates, {}, distance);
+  const int most = std::max(1, static_cast<int>(text.size()) / 3);
+  return nearest != candidates.end() && distance(*nearest) <= most ? *nearest : "";
 }
 
 std::string nearest_key(std::string_view key, const std::vector<std::string>& keys) {
@@ -48,9 +42,8 @@ std::string nearest_key(std::string_view key, const std::vector<std::string>& ke
   }
   const std::string sibling = nearest_spelling(name_in(key), siblings);
   if (!sibling.empty()) return std::string(section) + sibling;
-  for (const std::string& candidate : keys) {
-    if (name_in(candidate) == name_in(key)) return candidate;
-  }
+  const auto elsewhere = std::ranges::find(keys, name_in(key), name_in);
+  if (elsewhere != keys.end()) return *elsewhere;
   // Else it may be the section that is misspelled.
   const std::string whole = nearest_spelling(key, keys);
   return whole.empty() ? nearest_spelling(key.substr(0, key.find('.')), keys) : whole;

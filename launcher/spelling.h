@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/invalid_setting.h"
+#include "model/model_config.h"
 
 namespace reprise {
 

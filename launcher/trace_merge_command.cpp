@@ -11,7 +11,6 @@
 #include "training/errors.h"
 
 namespace reprise {
-
 namespace {
 
 struct Options {

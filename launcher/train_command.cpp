@@ -11,7 +11,6 @@
 #include "launcher/train_run.h"
 
 namespace reprise {
-
 namespace {
 
 struct Options {

@@ -9,8 +9,10 @@
 #include <memory>
 #include <optional>
 
+#include "checkpointing/memory_meter.h"
 #include "distributed/agreement.h"
 #include "launcher/build_facts.h"
+#include "launcher/device_choice.h"
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
 #include "launcher/host_facts.h"
@@ -22,6 +24,7 @@
 #include "launcher/run_trace.h"
 #include "launcher/spelling.h"
 #include "monitoring/console.h"
+#include "monitoring/format.h"
 #include "monitoring/json_lines.h"
 #include "monitoring/prometheus_exporter.h"
 #include "training/errors.h"
@@ -34,13 +37,6 @@ constexpr double kStartPatience = 10;  // the start may take so many deadlines
 
 using Sinks = std::vector<std::unique_ptr<Sink>>;
 
-// A fixed port is the first local rank's; the others follow it. Port 0 means any free one on every rank.
-std::string exporter_address(const std::string& listen, int local_rank) {
-  const size_t colon = listen.rfind(':');
-  const int port = std::stoi(listen.substr(colon + 1));
-  return fmt::format("{}:{}", listen.substr(0, colon), port == 0 ? 0 : port + local_rank);
-}
-
 // 6·N for the parameters that take part in matrix products and 6·L·C·T for causal attention; recomputation is not
 // counted.
 double flops_per_token(const StageChain& model) {
@@ -52,14 +48,25 @@ double flops_per_token(const StageChain& model) {
 // One rank of a run: built in order, destroyed in reverse.
 class RankRun {
  public:
-  RankRun(Config config, Communicator& communicator)
-      : config_(std::move(config)), communicator_(communicator), model_(config_.model) {
+  RankRun(Config config, Communicator& communicator, const DeviceChoice& device)
+      : config_(std::move(config)), communicator_(communicator), device_(device), model_(config_.model) {
     communicator_.set_wait_limit(kStartPatience * config_.distributed.deadline_seconds, "start");
   }
 
   void run() {
     prepare();
     announce();
+    try {
+      train_and_save();
+    } catch (...) {
+      const Failure failure = describe_failure(std::current_exception());
+      if (failure.code != kDoesNotFit) throw;
+      throw NothingFits(explain_memory(failure.message), 0);
+    }
+  }
+
+ private:
+  void train_and_save() {
     const int64_t every = config_.monitoring.evaluate_every;
     if (every > 0) evaluate();
     const double started = now_seconds();
@@ -78,7 +85,26 @@ class RankRun {
     finish();
   }
 
- private:
+  // Memory has run out although the plan was to fit: against what was promised, and what would take less.
+  std::string explain_memory(const std::string& reason) const {
+    const Prediction& predicted = choice_.planned.predicted;
+    std::string sentence =
+        fmt::format("{} ran out of memory in step {} with {} in tensors, {} planned, under plan {} ({})",
+                    communicator_.describe(communicator_.rank()), trainer_->steps_done() + 1,
+                    format_bytes(MemoryMeter::peak_bytes()), format_bytes(static_cast<uint64_t>(predicted.peak_bytes)),
+                    strip_of(plan()), reason);
+    try {
+      fastest_plan(choice_.costs, 0);
+    } catch (const DoesNotFit& failure) {
+      const PlannedStep& smallest = failure.smallest();
+      sentence += fmt::format(
+          "; the smallest peak of any plan is {}: give checkpointing.policy: budget the bytes that are free",
+          format_bytes(static_cast<uint64_t>(smallest.predicted.peak_bytes)));
+    }
+    if (config_.micro_sequences > 1) sentence += ", or lower batch.micro_sequences";
+    return sentence;
+  }
+
   // Everything that can be refused is refused here, before the first step and with nothing but the run directory made.
   void prepare() {
     std::map<std::string, std::string> facts = agreement_fields(config_);
@@ -106,7 +132,7 @@ class RankRun {
     together(communicator_, [&] {
       if (communicator_.rank() == 0) directory_.emplace(config_);
     });
-    flat_.emplace(model_, true, config_.compute_type());
+    flat_.emplace(model_, true, config_.compute_type(), device_.device);
     flat_->initialize(model_, config_.run.seed);
     together(communicator_,
              [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, config_.trainer()); });
@@ -122,12 +148,12 @@ class RankRun {
     agree_on_budget();
     const FlatLayout layout = layout_of(model_);
     std::optional<WireModel> wire;
-    if (communicator_.size() > 1) wire = fit_wire(communicator_);
+    if (communicator_.size() > 1) wire = fit_wire(communicator_, device_.device);
     const double seconds = config_.micro_sequences == kAuto ? 2 : 4;  // several micro-batches to measure, or one
     const auto measure = [&](const Config& candidate) {               // on every rank; the slowest one counts
       CostTable costs;
       together(communicator_, [&] {
-        costs = cached_costs(candidate, communicator_.size(), seconds, [&] {
+        costs = cached_costs(candidate, device_, communicator_.size(), seconds, [&] {
           if (communicator_.rank() != 0) return;
           fmt::print("measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
                      candidate.micro_sequences, seconds);
@@ -152,7 +178,7 @@ class RankRun {
     std::string* budget = budget_of(config_);
     if (budget == nullptr) return;
     std::string own;
-    together(communicator_, [&] { own = std::to_string(budget_bytes(*budget, communicator_.local_size())); });
+    together(communicator_, [&] { own = std::to_string(budget_bytes(config_, *budget, communicator_.local_size())); });
     const std::vector<std::string> budgets = gather_texts(communicator_, own);
     const auto is_smaller = [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); };
     *budget = *std::min_element(budgets.begin(), budgets.end(), is_smaller);
@@ -193,7 +219,8 @@ class RankRun {
     end_.planned_step_seconds = predicted.step_seconds;
     if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
     if (communicator_.rank() == 0) fmt::print("{}", bucket_line(choice_.costs));
-    const bool has_bf16 = read_host_facts().flags.find("_bf16 ") != std::string::npos;  // avx512_bf16, amx_bf16
+    const bool has_bf16 = !device_.device.is_cpu() ||
+                          read_host_facts().flags.find("_bf16 ") != std::string::npos;  // avx512_bf16, amx_bf16
     if (communicator_.rank() == 0 && config_.precision.compute == "bf16" && !has_bf16) {
       fmt::print("this processor has no bfloat16 instructions: bf16 saves memory here and costs time\n");
     }
@@ -243,6 +270,7 @@ class RankRun {
 
   Config config_;
   Communicator& communicator_;
+  const DeviceChoice device_;
   JointChoice choice_;
   StageChain model_;
   std::optional<FlatModel> flat_;
@@ -257,10 +285,13 @@ class RankRun {
 
 }  // namespace
 
-void train(const Config& config) {
-  const std::unique_ptr<Communicator> communicator =
-      connect_ranks(kStartPatience * config.distributed.deadline_seconds);
-  RankRun(config, *communicator).run();
+void train(Config config) {
+  const double patience = kStartPatience * config.distributed.deadline_seconds;
+  const std::unique_ptr<Communicator> host = connect_ranks(patience);
+  host->set_wait_limit(patience, "start");
+  const DeviceChoice choice = choose_device(config, *host);
+  const std::unique_ptr<Communicator> between_devices = connect_device(config, *host, choice.device, patience);
+  RankRun(config, between_devices ? *between_devices : *host, choice).run();
 }
 
 }  // namespace reprise

@@ -6,7 +6,6 @@
 #include <cmath>
 
 namespace reprise {
-
 namespace {
 
 struct Unit {

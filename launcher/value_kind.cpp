@@ -5,10 +5,10 @@
 
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
+
+#include "monitoring/json_text.h"
 
 namespace reprise {
-
 namespace {
 
 bool is_plain_scalar(const YamlNode& node) { return node.kind == YamlNode::Kind::scalar && !node.quoted; }
@@ -43,8 +43,8 @@ std::string yaml_text(const std::string& text) {
   std::string lower = text;
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
   const std::string_view taken[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"};  // in YAML 1.1
-  if (is_word && std::find(std::begin(taken), std::end(taken), lower) == std::end(taken)) return text;
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (is_word && std::ranges::find(taken, lower) == std::end(taken)) return text;
+  return json_text(text);
 }
 
 }  // namespace
@@ -54,8 +54,7 @@ std::string describe(const YamlNode& node) {
   if (node.kind == YamlNode::Kind::nothing) return "nothing";
   if (node.kind != YamlNode::Kind::scalar) return node.kind == YamlNode::Kind::list ? "a list" : "a map";
   // Escapes line breaks, so that the message stays one line; a cut may fall into a character, hence `replace`.
-  std::string shown =
-      nlohmann::json(node.text.substr(0, kMostShown)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string shown = json_text(node.text.substr(0, kMostShown));
   if (node.text.size() > kMostShown) shown.insert(shown.size() - 1, "…");
   if (!node.quoted && shown.size() == node.text.size() + 2 && !node.text.empty()) return node.text;
   return "the text " + shown;
@@ -119,7 +118,7 @@ ValueKind<std::string> budget() {
 ValueKind<std::string> name(std::vector<std::string> names) {
   const auto read = [=](const std::string& key, const YamlNode& node) {
     const bool is_scalar = node.kind == YamlNode::Kind::scalar;
-    if (is_scalar && std::find(names.begin(), names.end(), node.text) != names.end()) return node.text;
+    if (is_scalar && std::ranges::find(names, node.text) != names.end()) return node.text;
     throw wrong_value(key, one_of(names), describe(node), is_scalar ? nearest_spelling(node.text, names) : "");
   };
   return {one_of(names), read, yaml_text};

@@ -50,14 +50,12 @@ ValueKind<T> choice(std::vector<std::pair<std::string, T>> choices) {
   for (const auto& [own_name, value] : choices) names.push_back(own_name);
   const ValueKind<std::string> by_name = name(names);
   const auto read = [=](const std::string& key, const YamlNode& node) {
-    const std::string found = by_name.read(key, node);
-    return choices[static_cast<size_t>(std::find(names.begin(), names.end(), found) - names.begin())].second;
+    return std::ranges::find(choices, by_name.read(key, node), &std::pair<std::string, T>::first)->second;
   };
   const auto write = [=](const T& value) {
-    for (const auto& [own_name, own_value] : choices) {
-      if (own_value == value) return by_name.write(own_name);
-    }
-    throw std::logic_error("a value that is none of " + by_name.expected);
+    const auto found = std::ranges::find(choices, value, &std::pair<std::string, T>::second);
+    if (found == choices.end()) throw std::logic_error("a value that is none of " + by_name.expected);
+    return by_name.write(found->first);
   };
   return {by_name.expected, read, write};
 }

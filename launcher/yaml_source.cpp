@@ -6,11 +6,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <optional>
 #include <sstream>
 
 namespace reprise {
-
 namespace {
 
 constexpr size_t kMostBytes = 1 << 20;
@@ -25,43 +23,30 @@ class TreeBuilder final : public YAML::EventHandler {
   YamlNode root;
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (documents_++ > 0) fail(mark, "expected one document, got a second");
+    if (documents_++ > 0) fail(mark.line + 1, "expected one document, got a second");
   }
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    refuse_marks(mark, "?", anchor);
-    add(mark, YamlNode{});
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(mark, "?", anchor, Kind::nothing); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    fail(mark.line + 1, "expected a value, got an alias");
   }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { fail(mark, "expected a value, got an alias"); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& text) override {
-    refuse_marks(mark, tag, anchor);
-    YamlNode node;
-    node.kind = YamlNode::Kind::scalar;
-    node.text = text;
-    node.quoted = tag == "!";
-    if (node.quoted && !is_closed(static_cast<size_t>(mark.pos))) {
-      fail(mark, "expected a closing quote, got the end of the file");
-    }
-    add(mark, std::move(node));
+    add(mark, tag, anchor, Kind::scalar, text);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    open(mark, tag, anchor, YamlNode::Kind::list);
+    add(mark, tag, anchor, Kind::list);
   }
   void OnSequenceEnd() override { close(); }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
-    open(mark, tag, anchor, YamlNode::Kind::map);
+    add(mark, tag, anchor, Kind::map);
   }
   void OnMapEnd() override { close(); }
 
  private:
-  struct Open {
-    YamlNode node;
-    std::optional<std::string> key;  // of a map whose value comes next
-    int key_line = 0;
-  };
+  using Kind = YamlNode::Kind;
 
   // Whether the quoted text that starts at `begin` ends. yaml-cpp takes the rest of the file for an unclosed one.
   bool is_closed(size_t begin) const {
@@ -78,77 +63,63 @@ class TreeBuilder final : public YAML::EventHandler {
     return false;
   }
 
-  std::string path() const {
-    std::string dotted;
-    for (const Open& level : open_) {
-      if (level.key) dotted += (dotted.empty() ? "" : ".") + *level.key;
+  [[noreturn]] void fail(int line, const std::string& message) const {
+    std::string path;  // dotted: the keys whose values are not complete
+    for (const YamlNode* level : open_) {
+      const bool is_between = level == open_.back() && !has_key_;
+      if (is_between || level->items.size() != level->keys.size()) continue;
+      path += (path.empty() ? "" : ".") + level->keys.back();
     }
-    return dotted;
+    throw YamlError(line, path, message);
   }
 
-  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
-    throw YamlError(mark.line + 1, path(), message);
+  // A node begins. In a map keys and values take turns; a key makes the place that its value fills.
+  void add(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, Kind kind,
+           const std::string& text = "") {
+    const int line = mark.line + 1;
+    if (anchor != 0) fail(line, "expected a value, got an anchor");
+    const bool is_quoted = tag == "!", opens = kind == Kind::list || kind == Kind::map;
+    if (!tag.empty() && tag != "?" && !is_quoted) fail(line, fmt::format("expected a value, got the tag {}", tag));
+    if (kind == Kind::scalar && is_quoted && !is_closed(static_cast<size_t>(mark.pos))) {
+      fail(line, "expected a closing quote, got the end of the file");
+    }
+    if (opens && open_.size() == kMostLevels)
+      fail(line, fmt::format("expected at most {} levels, got more", kMostLevels));
+    const bool is_key = !open_.empty() && open_.back()->kind == Kind::map && !has_key_;
+    if (is_key && kind == Kind::nothing) fail(line, "expected a key, got nothing");
+    if (is_key && kind == Kind::scalar) return add_key(line, *open_.back(), text);
+
+    YamlNode& node = open_.empty() ? root : has_key_ ? open_.back()->items.back() : open_.back()->items.emplace_back();
+    if (!has_key_) node.line = line;
+    node.kind = kind;
+    node.text = text;
+    node.quoted = is_quoted;
+    has_key_ = false;
+    if (opens) open_.push_back(&node);
   }
 
-  void refuse_marks(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
-    if (anchor != 0) fail(mark, "expected a value, got an anchor");
-    if (!tag.empty() && tag != "?" && tag != "!") fail(mark, fmt::format("expected a value, got the tag {}", tag));
+  void add_key(int line, YamlNode& map, const std::string& key) {
+    map.keys.push_back(key);
+    map.items.emplace_back().line = line;
+    has_key_ = true;
+    if (key == "<<") fail(line, "expected a key, got a merge key");
+    const auto first = static_cast<size_t>(std::find(map.keys.begin(), map.keys.end(), key) - map.keys.begin());
+    if (first + 1 == map.keys.size()) return;
+    fail(line, fmt::format("expected each key once, got it again (first in line {})", map.items[first].line));
   }
 
-  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
-    refuse_marks(mark, tag, anchor);
-    if (open_.size() == kMostLevels) fail(mark, fmt::format("expected at most {} levels, got more", kMostLevels));
-    Open level;
-    level.node.kind = kind;
-    level.node.line = mark.line + 1;
-    open_.push_back(std::move(level));
-  }
-
+  // A list or a map ends. One in the place of a key is refused only here: yaml-cpp takes an unclosed bracket for one.
   void close() {
-    YamlNode node = std::move(open_.back().node);
+    const int line = open_.back()->line;
     open_.pop_back();
-    put(std::move(node));
-  }
-
-  void add(const YAML::Mark& mark, YamlNode node) {
-    node.line = mark.line + 1;
-    const bool is_key = !open_.empty() && open_.back().node.kind == YamlNode::Kind::map && !open_.back().key;
-    if (is_key) {
-      take_key(mark, node);
-    } else {
-      put(std::move(node));
-    }
-  }
-
-  void take_key(const YAML::Mark& mark, const YamlNode& node) {
-    Open& map = open_.back();
-    if (node.kind != YamlNode::Kind::scalar) fail(mark, "expected a key, got nothing");
-    const auto earlier = std::find(map.node.keys.begin(), map.node.keys.end(), node.text);
-    map.key = node.text;
-    map.key_line = mark.line + 1;
-    if (node.text == "<<") fail(mark, "expected a key, got a merge key");
-    if (earlier == map.node.keys.end()) return;
-    const int line = map.node.items[static_cast<size_t>(earlier - map.node.keys.begin())].line;
-    fail(mark, fmt::format("expected each key once, got it again (first in line {})", line));
-  }
-
-  void put(YamlNode node) {
-    if (open_.empty()) {
-      root = std::move(node);
-      return;
-    }
-    Open& parent = open_.back();
-    if (parent.node.kind == YamlNode::Kind::map) {
-      if (!parent.key) throw YamlError(node.line, path(), "expected a key, got a list or a map");
-      node.line = parent.key_line;
-      parent.node.keys.push_back(std::move(*parent.key));
-      parent.key.reset();
-    }
-    parent.node.items.push_back(std::move(node));
+    const bool was_key =
+        !open_.empty() && open_.back()->kind == Kind::map && open_.back()->keys.size() < open_.back()->items.size();
+    if (was_key) fail(line, "expected a key, got a list or a map");
   }
 
   const std::string& source_;
-  std::vector<Open> open_;
+  std::vector<YamlNode*> open_;  // lists and maps that are not complete, each the last item of the one before
+  bool has_key_ = false;         // the innermost is a map, and the value of its last key comes next
   int documents_ = 0;
 };
 

@@ -1,3 +1,7 @@
+#include <ATen/ops/_scaled_dot_product_efficient_attention.h>
+#include <ATen/ops/_scaled_dot_product_efficient_attention_backward.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 
@@ -10,31 +14,71 @@ namespace {
 
 using torch::Tensor;
 
-// The only place that names the device's fused operator, which wants heads before positions, scales by 1/√D, and shares
-// key heads between query heads itself: query head h reads key head h·K/H.
+// The only place that names the fused operators, which want heads before positions and scale by 1/√D: one for the CPU,
+// CUDA's flash attention for types of two bytes, its memory-efficient attention for fp32. They share key heads between
+// query heads, query head h reads key head h·K/H; but the memory-efficient one wants a key head for each. Their
+// backwards add in one order only under at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false).
+constexpr double kDropout = 0.0;
+
+Tensor spread(const Tensor& kv, const Tensor& q) {  // (B, K, T, D) → (B, H, T, D)
+  return kv.unsqueeze(2).expand({-1, -1, q.size(1) / kv.size(1), -1, -1}).flatten(1, 2);
+}
+
+// The output (B, H, T, D) and what the backward wants to know of each row.
+Transformed attend(const Tensor& q, const Tensor& k, const Tensor& v, bool is_causal) {
+  constexpr auto result = [](const auto& all) { return Transformed{std::get<0>(all), std::get<1>(all)}; };
+  if (q.is_cpu()) return result(at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, kDropout, is_causal));
+  const int64_t unit = 16 / q.element_size();
+  TORCH_CHECK(q.size(3) % unit == 0, "attention on a device: expected model.width / model.heads to be a multiple of ",
+              unit, ", got ", q.size(3));
+  if (q.element_size() == 2) return result(at::_scaled_dot_product_flash_attention(q, k, v, kDropout, is_causal));
+  return result(at::_scaled_dot_product_efficient_attention(q, spread(k, q), spread(v, q), {},
+                                                            /*compute_log_sumexp=*/true, kDropout, is_causal));
+}
+
+std::vector<Tensor> attend_backward(const Tensor& grad, const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const Tensor& out, const Tensor& sums, bool is_causal) {
+  constexpr auto result = [](const auto& all) {
+    return std::vector<Tensor>{std::get<0>(all), std::get<1>(all), std::get<2>(all)};
+  };
+  if (q.is_cpu()) {
+    return result(
+        at::_scaled_dot_product_flash_attention_for_cpu_backward(grad, q, k, v, out, sums, kDropout, is_causal));
+  }
+  const Tensor no_seed = at::empty({}, q.options().dtype(torch::kInt64));  // dropout is elsewhere
+  if (q.element_size() == 2) {
+    return result(at::_scaled_dot_product_flash_attention_backward(grad, q, k, v, out, sums, {}, {}, q.size(2),
+                                                                   k.size(2), kDropout, is_causal, no_seed, no_seed));
+  }
+  std::vector<Tensor> grads = result(
+      at::_scaled_dot_product_efficient_attention_backward(grad, q, spread(k, q), spread(v, q), {}, out, sums, no_seed,
+                                                           no_seed, kDropout, {true, true, true, false}, is_causal));
+  for (size_t i = 1; i < 3; ++i) grads[i] = grads[i].unflatten(1, {k.size(1), -1}).sum(2);  // (B, K, T, D)
+  return grads;
+}
+
 class Attention final : public Transform {
  public:
-  Attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary)
+  Attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary, bool is_causal)
       : Transform(/*needs_projected=*/true, /*needs_output=*/true),
         heads_(heads),
         kv_heads_(kv_heads),
-        rotary_(std::move(rotary)) {}
+        rotary_(std::move(rotary)),
+        is_causal_(is_causal) {}
 
   Transformed forward(std::vector<Tensor>& projected) const override {
     const std::vector<Tensor> qkv = split(projected[0]);
     for (int i = 0; rotary_ && i < 2; ++i) rotary_->apply_(qkv[i], /*inverse=*/false);
-    auto [output, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(qkv[0], qkv[1], qkv[2],
-                                                                               /*dropout_p=*/0.0, /*is_causal=*/true);
-    return {output.transpose(1, 2).flatten(2), logsumexp};
+    Transformed attended = attend(qkv[0], qkv[1], qkv[2], is_causal_);
+    attended.output = attended.output.transpose(1, 2).flatten(2);
+    return attended;
   }
 
   std::vector<Tensor> backward(Tensor grad, std::vector<Tensor> projected, Transformed transformed) const override {
     const std::vector<Tensor> qkv = split(projected[0]);
     const auto by_heads = [&](const Tensor& x) { return x.unflatten(2, {heads_, -1}).transpose(1, 2); };
-    auto [grad_q, grad_k, grad_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        by_heads(grad), qkv[0], qkv[1], qkv[2], by_heads(transformed.output), transformed.row_statistics,
-        /*dropout_p=*/0.0, /*is_causal=*/true);
-    std::vector<Tensor> grads{grad_q, grad_k, grad_v};
+    std::vector<Tensor> grads = attend_backward(by_heads(grad), qkv[0], qkv[1], qkv[2], by_heads(transformed.output),
+                                                transformed.row_statistics, is_causal_);
     for (int i = 0; rotary_ && i < 2; ++i) rotary_->apply_(grads[i], /*inverse=*/true);
     for (Tensor& piece : grads) piece = piece.transpose(1, 2).flatten(2);
     return grads;
@@ -49,6 +93,7 @@ class Attention final : public Transform {
 
   const int64_t heads_, kv_heads_;
   const std::shared_ptr<const Rotary> rotary_;
+  const bool is_causal_;
 };
 
 }  // namespace
@@ -69,6 +114,7 @@ void Rotary::apply_(Tensor heads, bool inverse) const {
     heads.copy_(wide);
     return;
   }
+  cosine = cosine.to(heads.device()), sine = sine.to(heads.device());  // which moves them once
   const int64_t positions = heads.size(2), half = heads.size(3) / 2;
   const Tensor c = cosine.narrow(0, 0, positions).to(heads.options());  // (T, D/2)
   const Tensor s = sine.narrow(0, 0, positions).to(heads.options());
@@ -79,8 +125,9 @@ void Rotary::apply_(Tensor heads, bool inverse) const {
   second.mul_(c).add_(turned, sign);
 }
 
-std::unique_ptr<Transform> make_attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary) {
-  return std::make_unique<Attention>(heads, kv_heads, std::move(rotary));
+std::unique_ptr<Transform> make_attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary,
+                                          bool is_causal) {
+  return std::make_unique<Attention>(heads, kv_heads, std::move(rotary), is_causal);
 }
 
 }  // namespace reprise

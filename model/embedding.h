@@ -28,4 +28,11 @@ class Embedding final : public Stage {
   const Dropout dropout_;
 };
 
+// Stage 0 of a model without an embedding: hands its real input (B, T, C) on, not copied. Keeps nothing.
+class InputStage final : public Stage {
+ public:
+  InputStage() : Stage("input", -1, /*can_recompute=*/false) {}
+  torch::Tensor forward(torch::Tensor input, const StageContext&) override { return input; }
+};
+
 }  // namespace reprise

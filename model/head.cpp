@@ -12,9 +12,22 @@ namespace reprise {
 
 using torch::Tensor;
 
-Tensor Head::forward(Tensor input, const StageContext& context) {
+namespace {
+
+bool forms_gradients_under(const StageContext& context) {
   if (!context.targets.defined()) throw std::invalid_argument("the head needs targets");
-  const bool forms_gradients = torch::GradMode::is_enabled() && context.training;
+  return torch::GradMode::is_enabled() && context.training;
+}
+
+// The backward hands out what the forward has formed.
+void attach_gradient(Tensor& loss, const Tensor& input, Tensor grad_input) {
+  attach_backward(loss, input, [grad_input = std::move(grad_input)](Tensor) mutable { return std::move(grad_input); });
+}
+
+}  // namespace
+
+Tensor Head::forward(Tensor input, const StageContext& context) {
+  const bool forms_gradients = forms_gradients_under(context);
   Tensor loss, grad_input;
   {
     const torch::NoGradGuard no_graph;
@@ -26,10 +39,7 @@ Tensor Head::forward(Tensor input, const StageContext& context) {
                     forms_gradients ? grad_input.flatten(0, 1) : Tensor());
     if (forms_gradients && norm_) grad_input = norm_->backward(grad_input, x, normed);
   }
-  if (forms_gradients) {
-    attach_backward(loss, input,
-                    [grad_input = std::move(grad_input)](Tensor) mutable { return std::move(grad_input); });
-  }
+  if (forms_gradients) attach_gradient(loss, input, std::move(grad_input));
   return loss;
 }
 
@@ -38,10 +48,11 @@ Tensor Head::forward(Tensor input, const StageContext& context) {
 Tensor Head::loss_sum(const Tensor& x, const Tensor& targets, double loss_scale, Tensor grad_x) const {
   const int64_t tokens = x.size(0), chunk = std::min(chunk_tokens_, tokens);
   const Tensor weight = weight_->value.narrow(0, 0, vocabulary_);  // (V, C)
-  const bool is_narrow = x.element_size() < 4;
-  const auto wide = is_narrow ? torch::kFloat32 : x.scalar_type();
-  const Tensor buffer = at::empty({chunk, vocabulary_}, x.options());
-  const Tensor wide_buffer = is_narrow ? at::empty({chunk, vocabulary_}, x.options().dtype(wide)) : buffer;
+  const auto wide = x.element_size() < 4 ? torch::kFloat32 : x.scalar_type();
+  const bool is_apart = wide != x.scalar_type() || !x.is_cpu();
+  const Tensor buffer =  // on a device in padded rows: it multiplies far slower where they start at odd addresses
+      at::empty({chunk, x.is_cpu() ? vocabulary_ : weight_->shape[0]}, x.options()).narrow(1, 0, vocabulary_);
+  const Tensor wide_buffer = is_apart ? at::empty({chunk, vocabulary_}, x.options().dtype(wide)) : buffer;
   const Tensor minus_one = at::full({1, 1}, -1, wide_buffer.options());
   Tensor loss = at::zeros({}, x.options().dtype(torch::kFloat64));
   for (int64_t first = 0; first < tokens; first += chunk) {
@@ -51,13 +62,13 @@ Tensor Head::loss_sum(const Tensor& x, const Tensor& targets, double loss_scale,
     Tensor product = buffer.narrow(0, 0, rows);                         // (rows, V), in the type of x
     Tensor logits = wide_buffer.narrow(0, 0, rows);                     // the same, in the type of the statistics
     at::mm_out(product, x_rows, weight.t());
-    if (is_narrow) logits.copy_(product);
+    if (is_apart) logits.copy_(product);
     const Tensor shortfall = logits.amax(1, /*keepdim=*/true).sub_(logits.gather(1, target));
     at::_softmax_out(logits, logits, 1, /*half_to_float=*/false);
     loss.add_(shortfall.sub_(logits.amax(1, /*keepdim=*/true).log_()).sum(torch::kFloat64));
     if (!grad_x.defined()) continue;
     logits.scatter_add_(1, target, minus_one.expand({rows, 1}));
-    if (is_narrow) product.copy_(logits);
+    if (is_apart) product.copy_(logits);
     add_product_(weight_->grad().narrow(0, 0, vocabulary_), product, x_rows, loss_scale);
     Tensor grad_rows = grad_x.narrow(0, first, rows);
     at::mm_out(grad_rows, product, weight).mul_(loss_scale);
@@ -69,6 +80,22 @@ Normed Head::normalised(const Tensor& input) const { return norm_ ? norm_->forwa
 
 Tensor Head::logits(const Tensor& input) const {
   return normalised(input).output.mm(weight_->value.narrow(0, 0, vocabulary_).t());
+}
+
+Tensor SquaredError::forward(Tensor input, const StageContext& context) {
+  const bool forms_gradients = forms_gradients_under(context);
+  const auto wide = input.element_size() < 4 ? torch::kFloat32 : input.scalar_type();
+  Tensor loss, error;  // error: (B, T, C), then the gradient in the same bytes
+  {
+    const torch::NoGradGuard no_graph;
+    error = input.detach() - context.targets;
+    loss = at::zeros({}, input.options().dtype(torch::kFloat64));
+    for (const Tensor& sequence : error.unbind(0)) loss.add_(sequence.square().sum(torch::kFloat64));
+    loss = loss.div_(static_cast<double>(input.size(2))).to(wide);
+    if (forms_gradients) error.mul_(2 * context.loss_scale / static_cast<double>(input.size(2)));
+  }
+  if (forms_gradients) attach_gradient(loss, input, std::move(error));
+  return loss;
 }
 
 }  // namespace reprise

@@ -37,4 +37,12 @@ class Head final : public Stage {
   const int64_t vocabulary_, chunk_tokens_;
 };
 
+// Last stage of a regression: (B, T, C) → Σ over B and T of the mean over C of (input − target)², (), unscaled; divided
+// by B·T it is the mean-squared error. Forms its input's gradient in the forward as Head does.
+class SquaredError final : public Stage {
+ public:
+  SquaredError() : Stage("head", -1, /*can_recompute=*/false) {}
+  torch::Tensor forward(torch::Tensor input, const StageContext& context) override;
+};
+
 }  // namespace reprise

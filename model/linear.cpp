@@ -9,6 +9,10 @@ void add_product_(torch::Tensor sum, const torch::Tensor& a, const torch::Tensor
     sum.addmm_(a.t(), b, /*beta=*/1, /*alpha=*/scale);
     return;
   }
+  if (!sum.is_cpu()) {
+    at::addmm_out(sum, sum, a.t(), b, sum.scalar_type(), /*beta=*/1, /*alpha=*/scale);
+    return;
+  }
   constexpr int64_t kBlockElements = 1 << 20;
   const int64_t block = std::max<int64_t>(1, kBlockElements / sum.size(1));
   for (int64_t first = 0; first < sum.size(0); first += block) {
@@ -37,12 +41,6 @@ void Linear::add_input_gradient(const torch::Tensor& grad_y, torch::Tensor& grad
   } else {
     grad_x = rows.mm(used).view({grad_y.size(0), grad_y.size(1), used.size(1)});
   }
-}
-
-torch::Tensor Linear::input_gradient(const torch::Tensor& grad_y) const {
-  torch::Tensor grad_x;
-  add_input_gradient(grad_y, grad_x);
-  return grad_x;
 }
 
 }  // namespace reprise

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "model/invalid_setting.h"
+#include <algorithm>
 
 namespace reprise {
 namespace {
@@ -10,6 +10,7 @@ namespace {
 // Stage numbers fit 16 bits wherever they are recorded.
 constexpr int64_t kMostLayers = 16000;
 constexpr int64_t kMostElements = int64_t{1} << 32;
+constexpr int64_t kMostChunkTokens = int64_t{1} << 24;
 
 template <class Value>
 [[noreturn]] void refuse(const std::string& name, const std::string& expected, Value got, Value nearest) {
@@ -62,7 +63,7 @@ ModelConfig ModelConfig::resolved() const {
   check_range("feed_forward", feed_forward, 0, int64_t{1} << 24);
   check_range("context", context, 1, kMostElements / width);
   check_range("vocabulary", vocabulary, 1, int64_t{1} << 24);
-  check_range("head_chunk_tokens", head_chunk_tokens, 1, int64_t{1} << 24);
+  check_range("head_chunk_tokens", head_chunk_tokens, 0, kMostChunkTokens);
   if (!(dropout >= 0.0)) refuse("dropout", "a rate from 0 to below 1", dropout, 0.0);
   if (!(dropout < 1.0)) refuse("dropout", "a rate from 0 to below 1", dropout, 0.99);
   if (!(rope_theta > 1.0)) refuse("rope_theta", "a number above 1", rope_theta, 10000.0);
@@ -70,6 +71,13 @@ ModelConfig ModelConfig::resolved() const {
   if (feed_forward == 0) {
     const int64_t gated = (8 * width + 2) / 3;  // 8/3 · width, rounded up
     out.feed_forward = family == Family::llama ? (gated + 63) / 64 * 64 : 4 * width;
+  }
+  if (head_chunk_tokens == 0) {
+    const int64_t tokens = std::max((int64_t{1} << 25) / vocabulary, width / 2);
+    out.head_chunk_tokens = std::clamp((tokens + 127) / 128 * 128, int64_t{128}, kMostChunkTokens);
+  }
+  if (objective == Objective::regression && family != Family::postnorm) {
+    refuse("family", "postnorm for the regression objective", name_of(family), name_of(Family::postnorm));
   }
   check_heads(out);
   return out;

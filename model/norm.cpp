@@ -5,6 +5,11 @@
 namespace reprise {
 namespace {
 
+// A device's fused kernels take x and the parameters in one type, and keep their statistics in fp32 whatever that is.
+torch::Tensor beside(const torch::Tensor& x, const Parameter& parameter) {
+  return x.is_cpu() ? parameter.value : parameter.value.to(x.scalar_type());
+}
+
 Normed rms_forward(const torch::Tensor& x, const torch::Tensor& weight, double epsilon) {
   const double width = static_cast<double>(x.size(-1));
   torch::Tensor root =  // (B, T, 1), √Σx²
@@ -27,18 +32,29 @@ torch::Tensor rms_backward(const torch::Tensor& grad, const torch::Tensor& x, co
 }  // namespace
 
 Normed Norm::forward(const torch::Tensor& x) const {
-  if (!bias) return rms_forward(x, weight->value, epsilon);
-  auto [output, mean, reciprocal] = at::native_layer_norm(x, {x.size(-1)}, weight->value, bias->value, epsilon);
-  return {output, mean, reciprocal};
+  if (bias) {
+    auto [output, mean, reciprocal] =
+        at::native_layer_norm(x, {x.size(-1)}, beside(x, *weight), beside(x, *bias), epsilon);
+    return {output, mean, reciprocal};
+  }
+  if (x.is_cpu()) return rms_forward(x, weight->value, epsilon);
+  auto [output, reciprocal] = at::_fused_rms_norm(x, {x.size(-1)}, beside(x, *weight), epsilon);
+  return {output, {}, reciprocal};
 }
 
 torch::Tensor Norm::backward(const torch::Tensor& grad, const torch::Tensor& x, const Normed& normed) const {
-  if (!bias) return rms_backward(grad, x, normed.reciprocal, *weight);
-  auto [grad_x, grad_weight, grad_bias] =
-      at::native_layer_norm_backward(grad, x, {x.size(-1)}, normed.mean, normed.reciprocal, weight->value, bias->value,
-                                     std::array<bool, 3>{true, true, true});
+  if (!bias && x.is_cpu()) return rms_backward(grad, x, normed.reciprocal, *weight);
+  torch::Tensor grad_x, grad_weight, grad_bias;
+  if (bias) {
+    std::tie(grad_x, grad_weight, grad_bias) =
+        at::native_layer_norm_backward(grad, x, {x.size(-1)}, normed.mean, normed.reciprocal, beside(x, *weight),
+                                       beside(x, *bias), std::array<bool, 3>{true, true, true});
+    bias->grad().add_(grad_bias);
+  } else {
+    std::tie(grad_x, grad_weight) = at::_fused_rms_norm_backward(grad, x, {x.size(-1)}, normed.reciprocal,
+                                                                 beside(x, *weight), std::array<bool, 2>{true, true});
+  }
   weight->grad().add_(grad_weight);
-  bias->grad().add_(grad_bias);
   return grad_x;
 }
 

@@ -13,8 +13,8 @@ struct Normed {
   torch::Tensor reciprocal;  // (B, T, 1), one over the deviation
 };
 
-// Statistics and parameters have the master's type, whatever the type of x. LayerNorm, or RMSNorm (x / √(mean(x²) + ε)
-// · w) when there is no bias, over the last dimension.
+// Statistics have the master's type, whatever the type of x, and so have the parameters on the CPU; a device reads them
+// in the type of x. LayerNorm, or RMSNorm (x / √(mean(x²) + ε) · w) when there is no bias, over the last dimension.
 struct Norm {
   Parameter* weight = nullptr;  // (C)
   Parameter* bias = nullptr;    // (C); null: RMSNorm

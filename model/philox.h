@@ -56,11 +56,8 @@ constexpr uint32_t dropout_threshold(double rate) {
   return scaled >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(scaled);
 }
 
-// On the CPU: out[i] = residual[i] + (element first + i is kept ? value[i] · scale : 0), for i < count, all within the
-// sequence of `address`. `residual` may be null (zero); `out` may be `value` or `residual`. Bits do not depend on how a
-// sequence is cut into calls, nor on the processor. Real is float, double, or bfloat16, which computes in float.
-template <class Real>
-void dropout_kernel(const DropoutAddress& address, uint32_t threshold, double scale, int64_t first, int64_t count,
-                    const Real* value, const Real* residual, Real* out);
+// On the CPU: whether element first + i of the sequence falls, for i < count. Bits do not depend on how a sequence is
+// cut into calls, nor on the processor.
+void dropout_kernel(const DropoutAddress& address, uint32_t threshold, int64_t first, int64_t count, bool* falls);
 
 }  // namespace reprise

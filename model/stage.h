@@ -10,6 +10,14 @@
 
 namespace reprise {
 
+// One micro-batch: B sequences of T tokens and the tokens that follow them; for a regression, real numbers (B, T, C).
+struct Batch {
+  torch::Tensor tokens;        // (B, T) int64
+  torch::Tensor targets;       // (B, T) int64
+  int64_t step = 0;            // optimizer step it belongs to
+  int64_t first_sequence = 0;  // global index of its first sequence
+};
+
 // What a stage may depend on beside its input and its parameters. A replay gets the very same context, hence the same
 // bits.
 struct StageContext {

@@ -53,6 +53,10 @@ class Builder {
   }
 
   std::unique_ptr<Stage> embedding() {
+    if (is_regression()) {
+      ++stage_;
+      return std::make_unique<InputStage>();
+    }
     token_ = vocabulary_matrix("embedding.token", {0});
     if (config_.tie_embeddings) token_->stages.push_back(last_stage_);
     Parameter* position = nullptr;
@@ -70,7 +74,7 @@ class Builder {
                      {.norm_first = traits_.norm_first,
                       .norm = norm(name + ".norm"),
                       .projections = {linear(name + ".qkv", rows, width)},
-                      .transform = make_attention(config_.heads, config_.kv_heads, rotary_),
+                      .transform = make_attention(config_.heads, config_.kv_heads, rotary_, !is_regression()),
                       .output = linear(name + ".output", width, width, /*ends_residual_branch=*/true),
                       .dropout = {config_.dropout, DropoutSite::attention}});
   }
@@ -88,6 +92,7 @@ class Builder {
   }
 
   std::unique_ptr<Stage> head() {
+    if (is_regression()) return std::make_unique<SquaredError>();
     std::optional<Norm> final_norm;
     if (traits_.norm_first) final_norm = norm("head.norm");
     Parameter* weight = config_.tie_embeddings ? token_ : vocabulary_matrix("head.weight", {last_stage_});
@@ -95,6 +100,8 @@ class Builder {
   }
 
  private:
+  bool is_regression() const { return config_.objective == Objective::regression; }
+
   std::unique_ptr<Stage> sub_block(const std::string& name, int layer, SubBlockParts parts) {
     ++stage_;
     return std::make_unique<SubBlock>(name, layer, std::move(parts));
@@ -158,6 +165,20 @@ StageChain::StageChain(const ModelConfig& config) : config_(config.resolved()) {
     stages_.push_back(builder.feed_forward(layer));
   }
   stages_.push_back(builder.head());
+}
+
+Batch StageChain::random_batch(int64_t sequences, int64_t tokens, std::optional<at::Generator> generator) const {
+  const torch::ScalarType real = parameters_[parameters_.size() - 1].value.scalar_type();
+  const auto draw = [&] {  // on the CPU: the same numbers whatever the device
+    const torch::Tensor drawn = config_.objective == Objective::regression
+                                    ? at::randn({sequences, tokens, config_.width}, generator, real)
+                                    : at::randint(config_.vocabulary, {sequences, tokens}, generator, torch::kInt64);
+    return drawn.to(device());
+  };
+  Batch batch;
+  batch.tokens = draw();
+  batch.targets = draw();
+  return batch;
 }
 
 torch::Tensor StageChain::next_token_logits(const torch::Tensor& tokens) const {

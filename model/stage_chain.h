@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,7 +13,8 @@
 
 namespace reprise {
 
-// A model: stages embedding, then attention and feed_forward per layer, then head; and the table of their parameters.
+// A model: stages embedding (input, for a regression), then attention and feed_forward per layer, then head; and the
+// table of their parameters.
 class StageChain {
  public:
   explicit StageChain(const ModelConfig& config);  // parameters are described but not bound
@@ -24,7 +26,15 @@ class StageChain {
   Stage& operator[](int s) const { return *stages_[static_cast<size_t>(s)]; }
   const ModelConfig& config() const { return config_; }
   ParameterTable& parameters() { return parameters_; }
+  // Of the bound parameters, hence of all work; the CPU when there are none.
+  torch::Device device() const {
+    return parameters_.size() > 0 && parameters_[0].value.defined() ? parameters_[0].value.device() : torch::kCPU;
+  }
   const ParameterTable& parameters() const { return parameters_; }
+
+  // Random inputs and targets of the objective on the parameters' device, real ones in the type of the last parameter,
+  // which is the one that the model computes in. Bound models only. Without a generator, LibTorch's own.
+  Batch random_batch(int64_t sequences, int64_t tokens, std::optional<at::Generator> generator = {}) const;
 
   // Logits of the last position only: tokens (B, T) int64 → (B, vocabulary); padding columns are cut off.
   // No graph, no dropout.

@@ -73,7 +73,9 @@ Tensor SubBlock::transformed_gradient(const Tensor& grad_sum, const StageContext
   const Tensor grad_branch = parts_.dropout.backward(grad_sum, context);
   parts_.output.add_parameter_gradients(grad_branch, kept.transformed.output);
   if (!parts_.transform->needs_output) kept.transformed = {};
-  return parts_.output.input_gradient(grad_branch);
+  Tensor grad_transformed;
+  parts_.output.add_input_gradient(grad_branch, grad_transformed);
+  return grad_transformed;
 }
 
 // Each piece belongs to the next columns of the projections.

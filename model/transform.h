@@ -40,11 +40,12 @@ struct Rotary {
   Rotary(int64_t context, int64_t head_width, double theta);
   // Turns (B, H, T, D) in place; the inverse turns back.
   void apply_(torch::Tensor heads, bool inverse) const;
-  torch::Tensor cosine, sine;  // (context, D/2) fp64
+  mutable torch::Tensor cosine, sine;  // (context, D/2) fp64, on the device that uses them
 };
 
-// Causal self-attention over one projection whose columns are H query heads, K key heads, K value heads. `rotary` may
-// be null.
-std::unique_ptr<Transform> make_attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary);
+// Self-attention over one projection whose columns are H query heads, K key heads, K value heads; causal, or every
+// position sees all. `rotary` may be null.
+std::unique_ptr<Transform> make_attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary,
+                                          bool is_causal);
 
 }  // namespace reprise

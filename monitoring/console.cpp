@@ -26,8 +26,7 @@ std::string format_loss(double loss) {
   return std::abs(loss) < 1e4 ? fmt::format("{:.3f}", loss) : fmt::format("{:.3e}", loss);
 }
 
-template <typename Format>
-std::string compared(const char* what, double planned, double measured, const Format& format) {
+std::string compared(const char* what, double planned, double measured, std::string (*format)(double)) {
   if (!(planned > 0)) return fmt::format("{:<9}  measured {}", what, format(measured));
   return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, format(planned), format(measured),
                      miss_percent(planned, measured));
@@ -78,8 +77,8 @@ class Console final : public Sink {
 void Console::start(const RunStart& run) {
   steps_ = run.steps;
   ranks_ = run.ranks;
-  print_line(fmt::format("run {}: {}, {} parameters, {} rank{}", run.run, run.model,
-                         format_count(static_cast<double>(run.parameters)), run.ranks, run.ranks == 1 ? "" : "s"),
+  print_line(fmt::format("run {}: {}, {} parameters, {} rank{}", run.run, run.model, format_count(run.parameters),
+                         run.ranks, run.ranks == 1 ? "" : "s"),
              bold);
   print_line(fmt::format("{} steps of {} sequences of {} tokens, {} in a micro-batch", run.steps, run.global_sequences,
                          run.context, run.micro_sequences));
@@ -127,23 +126,20 @@ void Console::step(const StepReport& report) {
 void Console::evaluation(const EvaluationReport& report) {
   evaluation_seconds_ += report.seconds;
   print_line(fmt::format("evaluation {}/{}  loss {}  {} tokens in {}", report.step, steps_, format_loss(report.loss),
-                         format_count(static_cast<double>(report.tokens)), format_seconds(report.seconds)),
+                         format_count(report.tokens), format_seconds(report.seconds)),
              cyan);
 }
 
 void Console::end(const RunEnd& end) {
   keep_step_line();
   const double rate = end.seconds > 0 ? static_cast<double>(end.tokens) / end.seconds : 0;
-  print_line(fmt::format("done: {} steps, {} tokens in {}: {} tok/s, {} per rank", end.steps,
-                         format_count(static_cast<double>(end.tokens)), format_seconds(end.seconds), format_count(rate),
-                         format_count(rate / ranks_)),
+  print_line(fmt::format("done: {} steps, {} tokens in {}: {} tok/s, {} per rank", end.steps, format_count(end.tokens),
+                         format_seconds(end.seconds), format_count(rate), format_count(rate / ranks_)),
              bold);
   if (end.skipped_steps > 0) {
     print_line(fmt::format("{} of them skipped the update: the gradient was not finite", end.skipped_steps));
   }
-  const auto bytes = [](double count) { return format_bytes(static_cast<uint64_t>(count)); };
-  print_line(
-      compared("peak", static_cast<double>(end.planned_peak_bytes), static_cast<double>(end.peak_bytes_max), bytes));
+  print_line(compared("peak", end.planned_peak_bytes, end.peak_bytes_max, format_bytes));
   print_line(compared("step time", end.planned_step_seconds, end.median_step_seconds, format_seconds));
   print_line("weights_xxh3 " + end.weights_xxh3);
 }

@@ -3,13 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <vector>
 
 namespace reprise {
 namespace {
 
 bool starts_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }
+
+// In the first of the units, each `step` of the one before, that leaves less than a step after rounding; else the last.
+std::string in_units(double value, double step, const std::vector<const char*>& units) {
+  size_t unit = 0;
+  for (value /= step; value >= step - 0.05 && unit + 1 < units.size(); ++unit) value /= step;
+  return fmt::format("{:.1f}{}", value, units[unit]);
+}
 
 // Two neighbouring units of a duration, the total rounded to the smaller one.
 std::string two_units(double seconds, double smaller, int64_t smaller_per_larger, const char* larger_name,
@@ -20,13 +27,9 @@ std::string two_units(double seconds, double smaller, int64_t smaller_per_larger
 
 }  // namespace
 
-std::string format_bytes(uint64_t bytes) {
-  if (bytes < 1024) return fmt::format("{} B", bytes);
-  static constexpr std::array<const char*, 6> units = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double value = static_cast<double>(bytes) / 1024;
-  size_t unit = 0;
-  for (; value >= 1023.95 && unit + 1 < units.size(); ++unit) value /= 1024;
-  return fmt::format("{:.1f} {}", value, units[unit]);
+std::string format_bytes(double bytes) {
+  if (!(bytes >= 1024)) return fmt::format("{:.0f} B", std::max(0.0, std::floor(bytes)));
+  return in_units(bytes, 1024, {" KiB", " MiB", " GiB", " TiB", " PiB", " EiB"});
 }
 
 std::string format_seconds(double seconds) {
@@ -46,11 +49,7 @@ std::string format_seconds(double seconds) {
 std::string format_count(double count) {
   if (count < 0) return "-" + format_count(-count);
   if (!(count >= 999.5)) return fmt::format("{:.3g}", count);
-  static constexpr std::array<const char*, 5> units = {"k", "M", "G", "T", "P"};
-  double value = count / 1000;
-  size_t unit = 0;
-  for (; value >= 999.95 && unit + 1 < units.size(); ++unit) value /= 1000;
-  return fmt::format("{:.1f}{}", value, units[unit]);
+  return in_units(count, 1000, {"k", "M", "G", "T", "P"});
 }
 
 int64_t text_length(const std::string& text) { return std::count_if(text.begin(), text.end(), starts_character); }

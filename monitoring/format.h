@@ -6,7 +6,7 @@
 namespace reprise {
 
 // Numbers for people: one decimal, the unit chosen after rounding (never "1024.0 KiB"), any magnitude.
-std::string format_bytes(uint64_t bytes);    // "25.0 MiB"
+std::string format_bytes(double bytes);      // "25.0 MiB"; below 0: "0 B"
 std::string format_seconds(double seconds);  // "1.2 ms", "3.4 s", "2 min 5 s", "3 h 7 min"
 std::string format_count(double count);      // "12.3M"; below a thousand three significant digits, "7.25"
 

@@ -9,8 +9,9 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <system_error>
+
+#include "monitoring/json_text.h"
 
 namespace reprise {
 namespace {
@@ -23,7 +24,7 @@ double unix_seconds() {
 }
 
 std::string text_of(const ordered_json& value) {
-  if (!value.is_number_float()) return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  if (!value.is_number_float()) return json_text(value);
   const double number = value;
   if (std::isnan(number)) return "\"NaN\"";
   if (std::isinf(number)) return number > 0 ? "\"Infinity\"" : "\"-Infinity\"";
@@ -32,12 +33,6 @@ std::string text_of(const ordered_json& value) {
   // A reader must not take it for an integer, which has no minus zero.
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
   return text;
-}
-
-ordered_json with_plan(ordered_json members, uint64_t peak_bytes, double step_seconds) {
-  if (peak_bytes > 0) members["planned_peak_bytes"] = peak_bytes;
-  if (step_seconds > 0) members["planned_step_seconds"] = step_seconds;
-  return members;
 }
 
 class JsonLines final : public Sink {
@@ -51,69 +46,44 @@ class JsonLines final : public Sink {
   JsonLines& operator=(const JsonLines&) = delete;
 
   void start(const RunStart& run) override {
-    const ordered_json members{{"run", run.run},
-                               {"model", run.model},
-                               {"plan", run.plan},
-                               {"plan_origin", run.plan_origin},
-                               {"ranks", run.ranks},
-                               {"parameters", run.parameters},
-                               {"steps", run.steps},
-                               {"global_sequences", run.global_sequences},
-                               {"micro_sequences", run.micro_sequences},
-                               {"context", run.context},
-                               {"flops_per_token", run.flops_per_token}};
-    write_line("start", with_plan(members, run.planned_peak_bytes, run.planned_step_seconds));
+    write_line("start", JSON_FIELDS(run.run, run.model, run.plan, run.plan_origin, run.ranks, run.parameters, run.steps,
+                                    run.global_sequences, run.micro_sequences, run.context, run.flops_per_token,
+                                    run.planned_peak_bytes, run.planned_step_seconds));
   }
 
   void step(const StepReport& report) override {
-    const ordered_json members{{"step", report.step},
-                               {"loss", report.loss},
-                               {"grad_norm", report.grad_norm},
-                               {"learning_rate", report.learning_rate},
-                               {"tokens", report.tokens},
-                               {"skipped", report.skipped},
-                               {"loss_scale", report.loss_scale},
-                               {"step_seconds", report.step_seconds},
-                               {"data_seconds", report.data_seconds},
-                               {"forward_seconds", report.forward_seconds},
-                               {"recompute_seconds", report.recompute_seconds},
-                               {"backward_seconds", report.backward_seconds},
-                               {"optimizer_seconds", report.optimizer_seconds},
-                               {"other_seconds", report.other_seconds},
-                               {"comm_seconds", report.comm_seconds},
-                               {"comm_exposed_seconds", report.comm_exposed_seconds},
-                               {"peak_bytes", report.peak_bytes},
-                               {"peak_bytes_max", report.peak_bytes_max}};
-    write_line("step", with_plan(members, report.planned_peak_bytes, report.planned_step_seconds));
+    write_line("step", JSON_FIELDS(report.step, report.loss, report.grad_norm, report.learning_rate, report.tokens,
+                                   report.skipped, report.loss_scale, report.step_seconds, report.data_seconds,
+                                   report.forward_seconds, report.recompute_seconds, report.backward_seconds,
+                                   report.optimizer_seconds, report.other_seconds, report.comm_seconds,
+                                   report.comm_exposed_seconds, report.peak_bytes, report.peak_bytes_max,
+                                   report.idle_bytes, report.planned_peak_bytes, report.planned_step_seconds));
   }
 
   void evaluation(const EvaluationReport& report) override {
-    write_line("evaluation",
-               {{"step", report.step}, {"loss", report.loss}, {"tokens", report.tokens}, {"seconds", report.seconds}});
+    write_line("evaluation", JSON_FIELDS(report.step, report.loss, report.tokens, report.seconds));
   }
 
   void end(const RunEnd& end) override {
-    const ordered_json members{{"steps", end.steps},
-                               {"tokens", end.tokens},
-                               {"skipped_steps", end.skipped_steps},
-                               {"seconds", end.seconds},
-                               {"weights_xxh3", end.weights_xxh3},
-                               {"peak_bytes_max", end.peak_bytes_max},
-                               {"median_step_seconds", end.median_step_seconds}};
-    ordered_json all = with_plan(members, end.planned_peak_bytes, end.planned_step_seconds);
-    const double planned_peak = static_cast<double>(end.planned_peak_bytes);
-    if (planned_peak > 0)
-      all["peak_miss_percent"] = miss_percent(planned_peak, static_cast<double>(end.peak_bytes_max));
-    if (end.planned_step_seconds > 0) {
-      all["step_miss_percent"] = miss_percent(end.planned_step_seconds, end.median_step_seconds);
+    ordered_json members =
+        JSON_FIELDS(end.steps, end.tokens, end.skipped_steps, end.seconds, end.weights_xxh3, end.peak_bytes_max,
+                    end.median_step_seconds, end.planned_peak_bytes, end.planned_step_seconds);
+    if (end.planned_peak_bytes > 0) {
+      members["peak_miss_percent"] = miss_percent(end.planned_peak_bytes, end.peak_bytes_max);
     }
-    write_line("end", all);
+    if (end.planned_step_seconds > 0) {
+      members["step_miss_percent"] = miss_percent(end.planned_step_seconds, end.median_step_seconds);
+    }
+    write_line("end", members);
   }
 
  private:
   void write_line(const std::string& event, const ordered_json& members) {
     std::string line = fmt::format(R"({{"event": "{}", "time": {})", event, text_of(unix_seconds()));
-    for (const auto& [name, value] : members.items()) line += fmt::format(R"(, "{}": {})", name, text_of(value));
+    for (const auto& [name, value] : members.items()) {
+      const bool has_no_plan = name.starts_with("planned_") && value == 0;
+      if (!has_no_plan) line += fmt::format(R"(, "{}": {})", name, text_of(value));
+    }
     line += "}\n";
     struct stat before {};
     if (fstat(file_, &before) != 0) fail("cannot write");

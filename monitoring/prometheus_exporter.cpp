@@ -16,8 +16,9 @@
 #include <regex>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
+
+#include "monitoring/json_text.h"
 
 namespace reprise {
 namespace {
@@ -58,85 +59,81 @@ class ExporterSink final : public Sink {
  public:
   ExporterSink(const std::string& listen, const Labels& base)
       : base_(base),
-        steps_(counter("reprise_steps_total", "Optimizer steps, skipped ones included")),
-        tokens_(counter("reprise_tokens_total", "Targets of the global batches")),
-        skipped_(counter("reprise_skipped_steps_total", "Steps without an update: the gradient was not finite")),
-        allreduce_(counter("reprise_allreduce_seconds_total", "Time with at least one bucket on the wire")),
-        phases_(counters("reprise_phase_seconds_total", "Wall-clock of this rank by phase; the phases are disjoint")),
-        loss_(gauges("reprise_loss", "Mean negative log-likelihood of the last step's global batch, nats")),
-        validation_loss_(gauges("reprise_validation_loss", "Mean over the held-out targets, nats")),
-        gradient_norm_(gauges("reprise_gradient_norm", "Of the global gradient, before clipping")),
-        learning_rate_(gauges("reprise_learning_rate", "Of the last step")),
-        memory_(gauges("reprise_memory_bytes", "Tensor bytes of this rank: highest in the last step, and planned")),
-        step_duration_(prometheus::BuildHistogram()
-                           .Name("reprise_step_duration_seconds")
-                           .Help("Wall-clock of a step on this rank")
-                           .Labels(base)
-                           .Register(*registry_)
-                           .Add({}, duration_buckets())),
         host_(listen.substr(0, listen.rfind(':'))),
         exposer_(std::make_unique<prometheus::Exposer>(listen)),
         port_(exposer_->GetListeningPorts().at(0)) {
+    step_duration();
+    count({}, 0);
     exposer_->RegisterCollectable(registry_);
   }
   ~ExporterSink() override { stop_at_once(exposer_, host_, port_); }
   ExporterSink(const ExporterSink&) = delete;
   ExporterSink& operator=(const ExporterSink&) = delete;
 
-  void step(const StepReport& report) override;
-  void evaluation(const EvaluationReport& report) override { validation_loss_.Add({}).Set(report.loss); }
+  // A gauge appears with its first value: a loss of 0 before the first step would be a lie.
+  void step(const StepReport& report) override {
+    count(report, 1);
+    step_duration().Observe(report.step_seconds);
+    set("reprise_loss", "Mean negative log-likelihood of the last step's global batch, nats", report.loss);
+    set("reprise_gradient_norm", "Of the global gradient, before clipping", report.grad_norm);
+    set("reprise_learning_rate", "Of the last step", report.learning_rate);
+    const char* const memory = "Tensor bytes of this rank: highest in the last step, and planned";
+    set("reprise_memory_bytes", memory, report.peak_bytes, {{"kind", "peak"}});
+    const uint64_t planned = report.planned_peak_bytes;
+    if (planned > 0) set("reprise_memory_bytes", memory, planned, {{"kind", "planned_peak"}});
+  }
+  void evaluation(const EvaluationReport& report) override {
+    set("reprise_validation_loss", "Mean over the held-out targets, nats", report.loss);
+  }
 
   std::string address() const { return fmt::format("{}:{}", host_, port_); }
 
  private:
-  using Counters = prometheus::Family<prometheus::Counter>;
-  using Gauges = prometheus::Family<prometheus::Gauge>;
-
-  Counters& counters(const char* name, const char* help) {
-    return prometheus::BuildCounter().Name(name).Help(help).Labels(base_).Register(*registry_);
+  // Counters are there from the start on, at 0.
+  void count(const StepReport& report, int steps) {
+    add("reprise_steps_total", "Optimizer steps, skipped ones included", steps);
+    add("reprise_tokens_total", "Targets of the global batches", report.tokens);
+    add("reprise_skipped_steps_total", "Steps without an update: the gradient was not finite", report.skipped ? 1 : 0);
+    add("reprise_allreduce_seconds_total", "Time with at least one bucket on the wire", report.comm_seconds);
+    const auto phases =
+        JSON_FIELDS(report.data_seconds, report.forward_seconds, report.recompute_seconds, report.backward_seconds,
+                    report.comm_exposed_seconds, report.optimizer_seconds, report.other_seconds);
+    for (const auto& [name, seconds] : phases.items()) {
+      add("reprise_phase_seconds_total", "Wall-clock of this rank by phase; the phases are disjoint", seconds,
+          {{"phase", name.substr(0, name.rfind('_'))}});
+    }
   }
-  prometheus::Counter& counter(const char* name, const char* help) { return counters(name, help).Add({}); }
 
-  // A gauge appears with its first value: a loss of 0 before the first step would be a lie.
-  Gauges& gauges(const char* name, const char* help) {
-    return prometheus::BuildGauge().Name(name).Help(help).Labels(base_).Register(*registry_);
+  // A series is made the first time; the registry hands out the same one for the same name and labels from then on.
+  template <class Builder, class... Arguments>
+  auto& series(Builder builder, const char* name, const char* help, const Labels& labels, Arguments... arguments) {
+    return builder.Name(name).Help(help).Labels(base_).Register(*registry_).Add(labels, arguments...);
+  }
+  void add(const char* name, const char* help, double value, const Labels& labels = {}) {
+    series(prometheus::BuildCounter(), name, help, labels).Increment(value);
+  }
+  void set(const char* name, const char* help, double value, const Labels& labels = {}) {
+    series(prometheus::BuildGauge(), name, help, labels).Set(value);
+  }
+  prometheus::Histogram& step_duration() {
+    return series(prometheus::BuildHistogram(), "reprise_step_duration_seconds", "Wall-clock of a step on this rank",
+                  {}, duration_buckets());
   }
 
-  Labels base_;
-  std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
-  prometheus::Counter &steps_, &tokens_, &skipped_, &allreduce_;
-  Counters& phases_;
-  Gauges &loss_, &validation_loss_, &gradient_norm_, &learning_rate_, &memory_;
-  prometheus::Histogram& step_duration_;
-  std::string host_;
-  std::unique_ptr<prometheus::Exposer> exposer_;  // stopped first: its threads read the others
-  int port_;
+  const Labels base_;
+  const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
+  const std::string host_;
+  std::unique_ptr<prometheus::Exposer> exposer_;  // stopped first: its threads read the registry
+  const int port_;
 };
 
-void ExporterSink::step(const StepReport& report) {
-  steps_.Increment();
-  tokens_.Increment(static_cast<double>(report.tokens));
-  if (report.skipped) skipped_.Increment();
-  loss_.Add({}).Set(report.loss);
-  gradient_norm_.Add({}).Set(report.grad_norm);
-  learning_rate_.Add({}).Set(report.learning_rate);
-  step_duration_.Observe(report.step_seconds);
-  const std::pair<const char*, double> phases[] = {{"data", report.data_seconds},
-                                                   {"forward", report.forward_seconds},
-                                                   {"recompute", report.recompute_seconds},
-                                                   {"backward", report.backward_seconds},
-                                                   {"comm_exposed", report.comm_exposed_seconds},
-                                                   {"optimizer", report.optimizer_seconds},
-                                                   {"other", report.other_seconds}};
-  for (const auto& [phase, seconds] : phases) phases_.Add({{"phase", phase}}).Increment(seconds);
-  allreduce_.Increment(report.comm_seconds);
-  memory_.Add({{"kind", "peak"}}).Set(static_cast<double>(report.peak_bytes));
-  if (report.planned_peak_bytes > 0) {
-    memory_.Add({{"kind", "planned_peak"}}).Set(static_cast<double>(report.planned_peak_bytes));
-  }
-}
-
 }  // namespace
+
+std::string exporter_address(const std::string& listen, int local_rank) {
+  const size_t colon = listen.rfind(':');
+  const int port = std::stoi(listen.substr(colon + 1));
+  return fmt::format("{}:{}", listen.substr(0, colon), port == 0 ? 0 : port + local_rank);
+}
 
 PrometheusExporter make_prometheus_exporter(const std::string& listen, const std::string& run, int rank) {
   PrometheusExporter exporter;

@@ -18,4 +18,7 @@ struct PrometheusExporter {
 // owns the exporter's threads (civetweb), which only read what its methods set.
 PrometheusExporter make_prometheus_exporter(const std::string& listen, const std::string& run, int rank);
 
+// A fixed port is the first local rank's; the others follow it. Port 0 means any free one on every rank.
+std::string exporter_address(const std::string& listen, int local_rank);
+
 }  // namespace reprise

@@ -32,6 +32,7 @@ struct StepReport {
 
   uint64_t peak_bytes = 0;          // this rank's highest tensor bytes in the step, parameters and all included
   uint64_t peak_bytes_max = 0;      // over ranks
+  uint64_t idle_bytes = 0;          // that a device's allocator holds beside tensors at its end; 0 on the CPU
   uint64_t planned_peak_bytes = 0;  // 0: no prediction
   double planned_step_seconds = 0;
 };

@@ -4,18 +4,11 @@
 
 #include <cerrno>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "monitoring/json_text.h"
+
 namespace reprise {
-
-namespace {
-
-std::string quoted(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-}  // namespace
 
 TraceFile::TraceFile(const std::string& path, int rank, const std::string& process,
                      const std::vector<std::string>& lanes, double offset_seconds)
@@ -24,7 +17,7 @@ TraceFile::TraceFile(const std::string& path, int rank, const std::string& proce
   // An array with one event a line; the viewers take it without its end.
   const auto meta = [&](const std::string& event, size_t lane, const std::string& name) {
     return fmt::format(R"({{"ph": "M", "name": "{}", "pid": {}, "tid": {}, "args": {{"name": {}}}}})", event, rank_,
-                       lane, quoted(name));
+                       lane, json_text(name));
   };
   if (std::fputs("[\n", file_.get()) < 0) fail("cannot write");
   write(meta("process_name", 0, process));
@@ -32,7 +25,7 @@ TraceFile::TraceFile(const std::string& path, int rank, const std::string& proce
 }
 
 std::string TraceFile::common(char phase, const std::string& name, double seconds) const {
-  return fmt::format(R"("ph": "{}", "name": {}, "pid": {}, "ts": {:.3f})", phase, quoted(name), rank_,
+  return fmt::format(R"("ph": "{}", "name": {}, "pid": {}, "ts": {:.3f})", phase, json_text(name), rank_,
                      1e6 * (seconds + offset_seconds_));
 }
 
@@ -43,7 +36,7 @@ void TraceFile::span(size_t lane, const std::string& name, double start_seconds,
 
 void TraceFile::wait(const std::string& group, int64_t id, const std::string& name, double start_seconds,
                      double end_seconds) {
-  const std::string where = fmt::format(R"("cat": {}, "id": "{}.{}", "tid": 0)", quoted(group), rank_, id);
+  const std::string where = fmt::format(R"("cat": {}, "id": "{}.{}", "tid": 0)", json_text(group), rank_, id);
   write(fmt::format("{{{}, {}}}", common('b', name, start_seconds), where));
   write(fmt::format("{{{}, {}}}", common('e', name, end_seconds), where));
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Sets up what is missing and builds into build/PRESET/; the program is build/PRESET/reprise.
-#   scripts/build.sh [release|debug|asan|tsan] [TARGET...]
+#   scripts/build.sh [release|cuda|debug|asan|tsan] [TARGET...]
+# Without a preset: cuda where there is an NVIDIA driver or set-up was told --cuda, else release.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-preset=${1:-release}
+preset=${1:-$(scripts/setup.sh --preset)}
 targets=("${@:2}")
 
-scripts/setup.sh
+if [[ $preset == cuda ]]; then scripts/setup.sh --cuda; else scripts/setup.sh; fi
 if [[ -z ${CXX:-} ]] && (($(g++ -dumpversion | cut -d. -f1) < 12)); then export CXX=g++-12; fi
 # One compiler takes about 1 GB with LibTorch's headers.
 jobs=$(awk -v cores="$(nproc)" '/MemAvailable/ { jobs = int($2 / 1500000) }

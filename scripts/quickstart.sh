@@ -22,12 +22,13 @@ esac
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${REPRISE_CACHE:-$HOME/.cache/reprise}/venv/bin/python
-reprise=build/release/reprise
+preset=$(scripts/setup.sh --preset)   # cuda where there is a GPU
+reprise=build/$preset/reprise
 
 step() { printf '\n== quickstart %s/6: %s\n' "$1" "$2"; }
 
 step 1 "what is missing on this machine, then the build"
-scripts/build.sh release
+scripts/build.sh "$preset"
 
 step 2 "the corpus"
 if ((${#texts[@]})); then
@@ -52,10 +53,12 @@ for ((n = 2; ; n++)); do
   name=quickstart-$n
 done
 run=runs/$name
-# Two ranks of one thread each, this machine only: shared memory, no network.
+# Two ranks of one thread each, this machine only: shared memory, no network. A GPU each, where there are any.
+np=2
+if [[ $preset == cuda && $(nvidia-smi -L 2> /dev/null | wc -l) == 1 ]]; then np=1; fi
 if ((EUID == 0)); then export REPRISE_ALLOW_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 export OMP_NUM_THREADS=1
-ranks=(mpirun -np 2 --bind-to none --oversubscribe
+ranks=(mpirun -np "$np" --bind-to none --oversubscribe
   --mca btl "vader,self" --mca btl_vader_single_copy_mechanism none)
 
 train() { "${ranks[@]}" "$reprise" train configs/quickstart.yaml "data.directory=$data" "$@"; }

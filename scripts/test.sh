@@ -10,6 +10,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
+preset=$(scripts/setup.sh --preset)   # release, or cuda where there is a GPU
 labels='slow|root|gpu|network'   # what the default run leaves out
 
 run_ctest() {  # run_ctest PRESET ARGUMENTS...
@@ -39,16 +40,16 @@ case ${1:-} in
     run_sanitized tsan '^distributed/.*(reducer|communicator)|^monitoring/.*exporter' -LE "$labels" "$@"
     ;;
   --all)
-    scripts/build.sh release
-    run_ctest release "${@:2}"
+    scripts/build.sh "$preset"
+    run_ctest "$preset" "${@:2}"
     ;;
   --label)
-    scripts/build.sh release
-    run_ctest release -L "${2:?--label needs a name}" "${@:3}"
+    scripts/build.sh "$preset"
+    run_ctest "$preset" -L "${2:?--label needs a name}" "${@:3}"
     ;;
   -h | --help) sed -n '2,/^set -/p' "$0" | sed 's/^# \{0,1\}//;/^set -/d' ;;
   *)
-    scripts/build.sh release
-    run_ctest release -LE "$labels" "$@"
+    scripts/build.sh "$preset"
+    run_ctest "$preset" -LE "$labels" "$@"
     ;;
 esac

@@ -9,10 +9,15 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "monitoring/json_text.h"
 #include "training/errors.h"
 #include "training/input_file.h"
 
 namespace reprise {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DatasetInfo, tokenizer, vocabulary, train_tokens, validation_tokens, documents,
+                                   bytes_per_token)
+
 namespace {
 
 constexpr const char* kFormat = "reprise.dataset/1";
@@ -41,12 +46,7 @@ DatasetInfo read_dataset_info(const std::string& directory) {
     if (json.at("state") == kPreparing) {
       throw DataError(path + ": the preparation of this directory did not end; prepare it again");
     }
-    json.at("tokenizer").get_to(info.tokenizer);
-    json.at("vocabulary").get_to(info.vocabulary);
-    json.at("train_tokens").get_to(info.train_tokens);
-    json.at("validation_tokens").get_to(info.validation_tokens);
-    json.at("documents").get_to(info.documents);
-    json.at("bytes_per_token").get_to(info.bytes_per_token);
+    json.get_to(info);
     if (json.at("state") != kComplete || info.vocabulary < 1 || info.vocabulary > kMostVocabulary ||
         info.train_tokens < 0 || info.validation_tokens < 0 || info.documents < 0 || !(info.bytes_per_token >= 0)) {
       throw DataError(path + ": a value is out of range");
@@ -58,14 +58,9 @@ DatasetInfo read_dataset_info(const std::string& directory) {
 }
 
 void write_dataset_info(const std::string& directory, const DatasetInfo& info) {
-  const nlohmann::ordered_json json = {{"format", kFormat},
-                                       {"state", kComplete},
-                                       {"tokenizer", info.tokenizer},
-                                       {"vocabulary", info.vocabulary},
-                                       {"train_tokens", info.train_tokens},
-                                       {"validation_tokens", info.validation_tokens},
-                                       {"documents", info.documents},
-                                       {"bytes_per_token", info.bytes_per_token}};
+  nlohmann::ordered_json json = {{"format", kFormat}, {"state", kComplete}};
+  json.update(JSON_FIELDS(info.tokenizer, info.vocabulary, info.train_tokens, info.validation_tokens, info.documents,
+                          info.bytes_per_token));
   write_durably(path_in(directory), json.dump(2) + "\n");
 }
 

@@ -35,11 +35,11 @@ std::vector<FlatRange> ranges_of(const FlatLayout& layout, const ParameterTable&
 
 }  // namespace
 
-FlatModel::FlatModel(StageChain& model, bool with_gradients, torch::Dtype compute)
+FlatModel::FlatModel(StageChain& model, bool with_gradients, torch::Dtype compute, torch::Device device)
     : layout(layout_of(model)),
-      parameters(torch::zeros({layout.numel}, torch::kFloat32)),
-      computed(compute == torch::kFloat32 ? torch::Tensor() : torch::zeros({layout.numel}, compute)),
-      gradients(with_gradients ? torch::zeros({layout.numel}, torch::kFloat32) : torch::Tensor()),
+      parameters(torch::zeros({layout.numel}, torch::TensorOptions(device).dtype(torch::kFloat32))),
+      computed(compute == torch::kFloat32 ? torch::Tensor() : at::zeros_like(parameters, compute)),
+      gradients(with_gradients ? at::zeros_like(parameters) : torch::Tensor()),
       ranges(ranges_of(layout, model.parameters())) {
   ParameterTable& table = model.parameters();
   std::vector<torch::Tensor> masters, gradient_views, copies;
@@ -60,7 +60,7 @@ std::string weights_hash(const StageChain& model) {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
   XXH3_64bits_reset(state.get());
   for (int i = 0; i < model.parameters().size(); ++i) {
-    const torch::Tensor& value = model.parameters()[i].master;
+    const torch::Tensor value = model.parameters()[i].master.cpu();
     XXH3_64bits_update(state.get(), value.const_data_ptr(), value.nbytes());
   }
   return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));

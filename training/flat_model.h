@@ -22,10 +22,12 @@ struct Precision {
 FlatLayout layout_of(const StageChain& model);
 
 // Flat parameters and gradients of a model, and the binding of the model's parameters to views of both. The model must
-// not outlive it. Without gradients the model can only be evaluated. With a narrower type to compute in, the model's
-// leaves are views of a copy in that type, in the same order of elements; gradients stay in the parameters' type.
+// not outlive it; it lies, and works, on `device`. Without gradients the model can only be evaluated. With a narrower
+// type to compute in, the model's leaves are views of a copy in that type, in the same order of elements; gradients
+// stay in the parameters' type.
 struct FlatModel {
-  FlatModel(StageChain& model, bool with_gradients, torch::Dtype compute = torch::kFloat32);
+  FlatModel(StageChain& model, bool with_gradients, torch::Dtype compute = torch::kFloat32,
+            torch::Device device = torch::kCPU);
   void initialize(StageChain& model, uint64_t seed);  // the same model
 
   FlatLayout layout;

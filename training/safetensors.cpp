@@ -202,7 +202,7 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   const uint64_t length = text.size();
   file.write(&length, kLengthBytes);
   file.write(text.data(), text.size());
-  for (const NamedTensor& named : ordered) file.write(named.tensor.const_data_ptr(), named.tensor.nbytes());
+  for (const NamedTensor& named : ordered) file.write(named.tensor.cpu().const_data_ptr(), named.tensor.nbytes());
   file.commit();
 }
 

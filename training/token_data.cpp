@@ -102,6 +102,13 @@ int64_t shuffled_window(uint64_t seed, int64_t windows, int64_t sample) {
   return static_cast<int64_t>(index);
 }
 
+Batch on_device(const Batch& batch, torch::Device device) {
+  Batch there = batch;
+  there.tokens = batch.tokens.to(device, /*non_blocking=*/true);
+  there.targets = batch.targets.to(device, /*non_blocking=*/true);
+  return there;
+}
+
 BatchSource::BatchSource(const TokenShards& shards, const BatchPlan& plan)
     : shards_(shards),
       plan_(plan),
@@ -121,7 +128,7 @@ void BatchSource::seek(int64_t step) {
 
 Batch BatchSource::next() {
   filled_.get();
-  Batch batch = std::move(ahead_);
+  Batch batch = on_device(ahead_, plan_.device);
   read_ahead(position_ + 1);
   return batch;
 }
@@ -131,8 +138,9 @@ void BatchSource::read_ahead(int64_t position) {
   position_ = position;
   const int64_t step = position / micro_batches_, micro = position % micro_batches_;
   const int64_t first_of_rank = plan_.global_sequences / plan_.ranks * plan_.rank;
-  ahead_.tokens = torch::empty({plan_.micro_sequences, plan_.context}, torch::kInt64);   // (B, T)
-  ahead_.targets = torch::empty({plan_.micro_sequences, plan_.context}, torch::kInt64);  // (B, T)
+  const auto options = torch::TensorOptions(torch::kInt64).pinned_memory(!plan_.device.is_cpu());
+  ahead_.tokens = torch::empty({plan_.micro_sequences, plan_.context}, options);   // (B, T)
+  ahead_.targets = torch::empty({plan_.micro_sequences, plan_.context}, options);  // (B, T)
   ahead_.step = step;
   ahead_.first_sequence = step * plan_.global_sequences + first_of_rank + micro * plan_.micro_sequences;
   const auto work = std::make_shared<std::packaged_task<void()>>([this] { fill(); });

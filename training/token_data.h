@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/batch.h"
+#include "model/stage.h"
 #include "training/dataset.h"
 
 namespace reprise {
@@ -45,12 +45,17 @@ struct BatchPlan {
   int64_t global_sequences = 1, micro_sequences = 1, context = 1, vocabulary = 257;
   int rank = 0, ranks = 1;
   uint64_t seed = 0;
+  torch::Device device = torch::kCPU;  // where batches go
 };
+
+// The batch there; from pinned memory the copy is enqueued on the current stream and the host goes on.
+Batch on_device(const Batch& batch, torch::Device device);
 
 // Hands out the micro-batches of one rank in order, for ever: the samples run on over epochs. Batch.first_sequence is
 // the sample number s·global + q of its first sequence. A thread of its own ("reads ahead") fills the next batch
 // meanwhile; it only copies tokens into tensors that the caller's thread has made, so tensor bytes do not depend on
-// timing: from the first batch on, two batches exist. The shards must outlive it. One calling thread.
+// timing: from the first batch on, two batches exist, the one ahead in host memory. The shards must outlive it. One
+// calling thread.
 class BatchSource {
  public:
   // Throws std::invalid_argument when ranks do not divide the global batch or micro-batches a rank's share, and

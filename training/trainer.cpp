@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <string>
 
 #include "checkpointing/memory_meter.h"
 #include "training/errors.h"
 
 namespace reprise {
-
 namespace {
 
 constexpr size_t kRememberedSteps = 32;
@@ -24,13 +21,14 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
     : model_(model),
       communicator_(communicator),
       setting_(setting),
+      device_(model.device()),
       micro_scale_(1.0 / static_cast<double>(setting.global_sequences * model.config().context)),
       buckets_(make_buckets(flat.layout, setting.first_bucket_bytes, setting.bucket_bytes,
                             static_cast<int64_t>(c10::elementSize(setting.precision.reduce)))),
       executor_(model, std::move(plan), setting.seed),
       reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap, setting.precision.reduce),
       optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer, flat.computed),
-      scaler_(setting.precision.scales_loss),
+      scaler_(setting.precision.scales_loss, device_),
       loss_scale_(scaler_.read()),
       data_(shards, {.global_sequences = setting.global_sequences,
                      .micro_sequences = setting.micro_sequences,
@@ -38,16 +36,17 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
                      .vocabulary = model.config().vocabulary,
                      .rank = communicator.rank(),
                      .ranks = communicator.size(),
-                     .seed = setting.seed}),
+                     .seed = setting.seed,
+                     .device = device_}),
       reduce_when_final_([this](int stage) { reducer_.stage_final(stage); }),
       keep_accumulating_([](int) {}) {}
 
 StepReport Trainer::step() {
-  const double started = now_seconds();
+  const Moment started(device_);
   MemoryMeter::reset_peak();
   communicator_.set_wait_limit(wait_limit(), fmt::format("step {}", step_ + 1));
   executor_.begin_step(step_);
-  loss_sum_ = torch::zeros({}, torch::kFloat64);
+  loss_sum_ = torch::zeros({}, torch::TensorOptions(device_).dtype(torch::kFloat64));
   data_seconds_ = 0;
 
   reducer_.begin_step();  // zeroes the flat gradients
@@ -59,16 +58,17 @@ StepReport Trainer::step() {
     loss_sum_ += executor_.run(batch, micro_scale_ * loss_scale_, last ? reduce_when_final_ : keep_accumulating_);
   }
   reducer_.finish();  // gradients are now sums over all ranks and micro-batches
-  const double check_started = now_seconds();
+  const Moment check_started(device_);
   const GradientCheck check = optimizer_.check_and_clip(scaler_.scale());  // equal on every rank
   optimizer_.step(learning_rate_at(setting_.optimizer, step_, setting_.steps), check);
   scaler_.update(check.found_inf);
   // The step ends here; the rest is reporting.
-  return report(check, started, check_started);
+  return report(check, started, check_started, Moment(device_));
 }
 
-StepReport Trainer::report(const GradientCheck& check, double started, double check_started) {
-  const double ended = now_seconds();
+StepReport Trainer::report(const GradientCheck& check, const Moment& started, const Moment& check_started,
+                           const Moment& ended) {
+  const double ended_seconds = ended.seconds(started);  // here the host waits for a device
   const StepRecord& record = executor_.record();
   StepReport report;
   report.learning_rate = learning_rate_at(setting_.optimizer, step_, setting_.steps);
@@ -77,18 +77,19 @@ StepReport Trainer::report(const GradientCheck& check, double started, double ch
   report.skipped = check.found_inf.item<double>() != 0;
   report.loss_scale = std::exchange(loss_scale_, scaler_.read());
   report.tokens = setting_.global_sequences * model_.config().context;
-  report.start_seconds = started;
-  report.step_seconds = ended - started;
+  report.start_seconds = started.seconds(started);
+  report.step_seconds = ended_seconds - report.start_seconds;
   report.data_seconds = data_seconds_;
   report.forward_seconds = record.seconds(EventKind::forward);
   report.recompute_seconds = record.seconds(EventKind::recompute);
   report.backward_seconds = record.seconds(EventKind::backward);
-  report.optimizer_seconds = ended - check_started;
+  report.optimizer_seconds = ended_seconds - check_started.seconds(started);
   report.comm_seconds = reducer_.times().comm_seconds;
   report.comm_exposed_seconds = reducer_.times().exposed_seconds;
   report.other_seconds = report.step_seconds - report.data_seconds - report.forward_seconds - report.recompute_seconds -
                          report.backward_seconds - report.optimizer_seconds - report.comm_exposed_seconds;
   report.peak_bytes = MemoryMeter::peak_bytes();
+  report.idle_bytes = MemoryMeter::idle_bytes();
 
   // One small sum carries the loss and, a slot a rank, the peaks.
   torch::Tensor figures = torch::zeros({1 + communicator_.size()}, torch::kFloat64);
@@ -122,7 +123,7 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
   std::vector<int64_t> mine;
   for (int64_t w = communicator_.rank(); w < windows; w += ranks) mine.push_back(w * available / windows);
 
-  torch::Tensor sum = torch::zeros({1}, torch::kFloat64);
+  torch::Tensor sum = torch::zeros({1}, torch::TensorOptions(device_).dtype(torch::kFloat64));
   const auto most = static_cast<size_t>(setting_.micro_sequences);
   for (size_t at = 0; at < mine.size(); at += most) {
     const size_t count = std::min(most, mine.size() - at);
@@ -133,8 +134,9 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
     }
     const Batch batch{.tokens = window.narrow(1, 0, config.context).contiguous(),
                       .targets = window.narrow(1, 1, config.context).contiguous()};
-    sum += executor_.evaluate(batch).to(torch::kFloat64);
+    sum += executor_.evaluate(on_device(batch, device_)).to(torch::kFloat64);
   }
+  sum = sum.cpu();
   communicator_.start_sum(sum)->wait();
   EvaluationReport report;
   report.step = step_;

@@ -29,7 +29,8 @@ struct TrainerSetting {
 };
 
 // One rank's training: owns executor, reducer and optimizer, built in that order. Main thread only; every method but
-// the accessors is collective. The model is bound to `flat` and initialised; both outlive the trainer.
+// the accessors is collective. The model is bound to `flat` and initialised; both outlive the trainer. Works on their
+// device; the host waits for it once a step, at the end.
 class Trainer {
  public:
   // Throws std::invalid_argument unless global_sequences is a multiple of micro_sequences × ranks, DataError on shards
@@ -56,13 +57,15 @@ class Trainer {
   const std::vector<Bucket>& buckets() const { return buckets_; }
 
  private:
-  StepReport report(const GradientCheck& check, double started, double check_started);
+  StepReport report(const GradientCheck& check, const Moment& started, const Moment& check_started,
+                    const Moment& ended);
   double wait_limit() const;
 
   StageChain& model_;
   Communicator& communicator_;
   const TrainerSetting setting_;
-  const double micro_scale_;  // 1 / targets of the global batch
+  const torch::Device device_;  // the model's
+  const double micro_scale_;    // 1 / targets of the global batch
   const std::vector<Bucket> buckets_;
   SegmentExecutor executor_;
   GradientReducer reducer_;
@@ -71,7 +74,7 @@ class Trainer {
   double loss_scale_;  // the host's copy of the scaler's, as of the last report
   BatchSource data_;
   const StageFinal reduce_when_final_, keep_accumulating_;
-  torch::Tensor loss_sum_;  // () fp64: of the step's micro-batches
+  torch::Tensor loss_sum_;  // () fp64 on the device: of the step's micro-batches
   int64_t step_ = 0;
   double data_seconds_ = 0;
   std::vector<double> step_seconds_;  // of the last steps, for the wait limit

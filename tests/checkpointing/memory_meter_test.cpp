@@ -6,6 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/checkpointing/fake_device.h"
+
 namespace reprise {
 namespace {
 
@@ -102,6 +104,24 @@ TEST_F(Meter, CountsAllThreads) {
   EXPECT_LE(peak(), 4U * 4000 + 3 * 424);  // the last thread holds 1,000 elements at most beside what the others hold
   kept.clear();                            // freed by another thread than the one that made them
   EXPECT_EQ(current(), 0U);
+}
+
+TEST_F(Meter, FollowsADevicesAllocator) {
+  static FakeDeviceAllocator allocator;
+  c10::SetAllocator(FakeDevice::kType, &allocator);
+  const torch::Tensor on_the_cpu = torch::empty({1000});
+  EXPECT_EQ(MemoryMeter::idle_bytes(), 0U);
+  MemoryMeter::follow(FakeDevice::device);
+  allocator.allocated().increase(5000);
+  allocator.allocated().decrease(2000);
+  allocator.reserved().increase(7000);
+  EXPECT_EQ(MemoryMeter::current_bytes(), 3000U);
+  EXPECT_EQ(MemoryMeter::peak_bytes(), 5000U);
+  EXPECT_EQ(MemoryMeter::idle_bytes(), 4000U);
+  MemoryMeter::reset_peak();
+  EXPECT_EQ(MemoryMeter::peak_bytes(), 3000U);
+  MemoryMeter::follow(torch::kCPU);
+  EXPECT_EQ(current(), 4000U);
 }
 
 }  // namespace

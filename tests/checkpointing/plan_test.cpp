@@ -79,11 +79,8 @@ TEST(Plan, DrawsAStrip) {
 }
 
 TEST(Plan, NamesLevels) {
-  for (const SaveLevel level : {SaveLevel::all, SaveLevel::lean, SaveLevel::input}) {
-    EXPECT_EQ(save_level_of(name_of(level)), level);
-  }
   EXPECT_STREQ(name_of(SaveLevel::lean), "lean");
-  EXPECT_THROW(save_level_of("most"), std::invalid_argument);
+  EXPECT_STREQ(name_of(SaveLevel::input), "input");
 }
 
 }  // namespace

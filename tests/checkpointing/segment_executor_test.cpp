@@ -2,6 +2,7 @@
 #include "checkpointing/segment_executor.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/profiler/stubs/base.h>
 
 #include <stdexcept>
 
@@ -166,6 +167,41 @@ TEST_F(Executor, ReplaysExactlyWhatThePlanForgets) {
   }
   executor.begin_step(5);
   EXPECT_TRUE(executor.record().events().empty());
+}
+
+// What a CUDA build registers: writes the ranges down.
+struct Tracer final : torch::profiler::impl::ProfilerStubs {
+  void record(c10::DeviceIndex*, torch::profiler::impl::ProfilerVoidEventStub*, int64_t*) const override {}
+  float elapsed(const torch::profiler::impl::ProfilerVoidEventStub*,
+                const torch::profiler::impl::ProfilerVoidEventStub*) const override {
+    return 0;
+  }
+  void mark(const char*) const override {}
+  void rangePush(const char* name) const override { pushed.emplace_back(name), ++open; }
+  void rangePop() const override { --open; }
+  bool enabled() const override { return true; }
+  void onEachDevice(std::function<void(int)>) const override {}
+  void synchronize() const override {}
+  mutable std::vector<std::string> pushed;
+  mutable int open = 0;
+};
+
+TEST_F(Executor, NamesEachEventInATraceAndClosesItWhenAStageThrows) {
+  const auto* usual = torch::profiler::impl::cudaStubs();
+  Tracer tracer;
+  torch::profiler::impl::registerCUDAMethods(&tracer);
+  SegmentExecutor executor = executor_for("full");
+  executor.begin_step(4);
+  run(executor);
+  EXPECT_EQ(tracer.pushed.size(), executor.record().events().size());
+  EXPECT_EQ(tracer.pushed.front(), "forward " + (*chain_)[0].name);
+  EXPECT_EQ(tracer.pushed[8], "recompute " + (*chain_)[5].name);
+  EXPECT_EQ(tracer.pushed.back(), "backward " + (*chain_)[0].name);
+  EXPECT_EQ(tracer.open, 0);
+  log_.throw_in_backward_of = 4;
+  EXPECT_THROW(run(executor), std::runtime_error);
+  EXPECT_EQ(tracer.open, 0);
+  torch::profiler::impl::registerCUDAMethods(const_cast<torch::profiler::impl::ProfilerStubs*>(usual));
 }
 
 TEST_F(Executor, AReplaySeesTheSameContext) {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/distributed/communicator_contract.h"
+#include "tests/distributed/fake_device.h"
 #include "tests/distributed/threads_communicator.h"
 
 namespace reprise {
@@ -80,28 +81,26 @@ class RecordingCommunicator : public Communicator {
       : Communicator({.size = 2, .local_size = 2}), flat_(std::move(flat)) {}
   std::vector<std::pair<int64_t, int64_t>> started;
   std::vector<WireInterval> intervals;  // what the pendings report, in order
-  size_t waited = 0;
+  size_t waited = 0, asked = 0;
+  torch::Tensor expected;  // sums in it
 
   std::unique_ptr<Pending> start_sum(torch::Tensor part) override {
     const int64_t begin = part.storage_offset() - flat_.storage_offset();
     started.emplace_back(begin, begin + part.numel());
-    return std::make_unique<Recorded>(*this, started.size() - 1);
+    const size_t index = started.size() - 1;
+    return std::make_unique<Pending>(
+        Pending{[=, this] { wait_for(index); }, [=, this] { return ++asked, intervals.at(index); }});
   }
   void broadcast(torch::Tensor, int) override {}
+  void expect_sums_in(const torch::Tensor& buffer) override { expected = buffer; }
   void barrier() override {}
   void set_wait_limit(double, std::string) override {}
 
  private:
-  struct Recorded : Pending {
-    Recorded(RecordingCommunicator& communicator, size_t number) : owner(communicator), index(number) {}
-    void wait() override {
-      if (index == owner.lost_at) throw PeerLost("rank 0 on here: no answer");
-      ++owner.waited;
-    }
-    WireInterval interval() const override { return owner.intervals.at(index); }
-    RecordingCommunicator& owner;
-    size_t index;
-  };
+  void wait_for(size_t index) {
+    if (index == lost_at) throw PeerLost("rank 0 on here: no answer");
+    ++waited;
+  }
 
   torch::Tensor flat_;
 
@@ -210,6 +209,26 @@ TEST(GradientReducer, ExposedSecondsAreTheWaitInFinish) {
     EXPECT_TRUE(communicator.rank() == 1 || reducer.times().exposed_seconds > 0.08);
     EXPECT_GT(reducer.times().comm_seconds, 0);
   });
+}
+
+TEST(GradientReducer, OfADeviceTheHostWaitsForItOnlyWhenTimesAreAskedFor) {
+  const auto values = torch::zeros({64});
+  const auto flat = on_fake_device(values);
+  RecordingCommunicator communicator(flat);
+  communicator.intervals = {{0, 1, 3}, {0, 2, 4}};
+  fake_device.take_log();
+  GradientReducer reducer(communicator, flat, {{0, 32, 0, 0}, {32, 64, 0, 0}}, 1, true);
+  EXPECT_EQ(communicator.expected.data_ptr(), flat.data_ptr());
+  reducer.begin_step();
+  reducer.stage_final(0);
+  reducer.finish();
+  EXPECT_EQ(fake_device.take_log(), (std::vector<std::string>{"zeroes", "stream 0 records 1", "stream 0 records 2"}));
+  EXPECT_EQ(communicator.asked, 0u);
+  EXPECT_EQ(fake_device.host_waits, 0);
+  EXPECT_EQ(reducer.times().comm_seconds, 3);
+  EXPECT_EQ(reducer.times().exposed_seconds, 0.5);  // by the made-up device's clock
+  EXPECT_EQ(communicator.asked, 2u) << "once for each bucket";
+  EXPECT_EQ(fake_device.host_waits, 1);
 }
 
 TEST(GradientReducer, ALostPeerIsReportedWithItsBucket) {

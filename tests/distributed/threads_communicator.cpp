@@ -113,7 +113,7 @@ std::vector<std::unique_ptr<Communicator>> make_threads_communicators(int size) 
   for (int rank = 0; rank < size; ++rank) group->names.push_back(fmt::format("rank {} on {}", rank, host));
   std::vector<std::unique_ptr<Communicator>> communicators;
   for (int rank = 0; rank < size; ++rank) {
-    communicators.push_back(std::make_unique<RingCommunicator>(std::make_unique<LocalTransport>(group, rank)));
+    communicators.push_back(make_ring_communicator(std::make_unique<LocalTransport>(group, rank)));
   }
   return communicators;
 }

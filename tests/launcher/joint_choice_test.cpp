@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "model/invalid_setting.h"
+#include "model/model_config.h"
 
 namespace reprise {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "launcher/drawings.h"
 #include "launcher/plan_choice.h"
+#include "tests/checkpointing/four_layers.h"
 
 namespace reprise {
 namespace {
@@ -79,11 +80,11 @@ TEST(PlanChoice, EveryPolicyHasAPlan) {
 }
 
 TEST(PlanChoice, BudgetsAreBytesOrShares) {
-  EXPECT_EQ(budget_bytes("3GiB", 2), int64_t{3} << 30);
-  const int64_t half = budget_bytes("50%", 1), all = budget_bytes("100%", 1);
+  EXPECT_EQ(budget_bytes(Config(), "3GiB", 2), int64_t{3} << 30);
+  const int64_t half = budget_bytes(Config(), "50%", 1), all = budget_bytes(Config(), "100%", 1);
   EXPECT_NEAR(static_cast<double>(half), static_cast<double>(all) / 2, 1e-3 * static_cast<double>(all));
-  EXPECT_LT(budget_bytes("100%", 2), all / 2 + 1);
-  EXPECT_GT(budget_bytes("100%", 2), 0);
+  EXPECT_LT(budget_bytes(Config(), "100%", 2), all / 2 + 1);
+  EXPECT_GT(budget_bytes(Config(), "100%", 2), 0);
 }
 
 TEST(PlanChoice, SaysWhatWouldFit) {
@@ -123,6 +124,23 @@ TEST(PlanDrawings, ShowTheBudgetAndEveryStage) {
   const PlannedStep step = planned(costs, PolicySetting{});
   EXPECT_NE(draw_timeline(costs, step, 80 * kMiB).find("gradients on the wire"), std::string::npos);
   EXPECT_NE(draw_frontier(frontier(costs), compare_policies(costs, 80 * kMiB)).find(">none"), std::string::npos);
+}
+
+TEST(Regime, SaysWhichIsTheBottleneck) {
+  CostTable costs = four_layers();
+  EXPECT_EQ(regime_of(costs, keep_but({})),
+            "the wire is the bottleneck: the first 3 of 4 layers could recompute for free");
+  EXPECT_EQ(regime_of(costs, keep_but({0})), "the wire is the bottleneck: the first 1 of 4 layers recompute for free");
+  EXPECT_EQ(regime_of(costs, keep_but({0, 1})), "compute is the bottleneck: recomputing takes 11.8 % of the step");
+  costs.wire->bytes_per_second = 1e8;
+  EXPECT_EQ(regime_of(costs, keep_but({1})),
+            "the wire is the bottleneck: 1 of the first 3 of 4 layers recompute for free");
+  EXPECT_EQ(regime_of(costs, keep_but({0, 1, 2, 3})),
+            "the wire is the bottleneck: the first 3 of 4 layers recompute for free");
+  costs.buckets = {{0, costs.size() - 1, 1 << 30}};
+  EXPECT_EQ(regime_of(costs, keep_but({})), "the wire is the bottleneck: no whole layer is hidden behind it");
+  costs.wire.reset();
+  EXPECT_EQ(regime_of(costs, keep_but({})), "compute is the bottleneck: recomputing takes 0.0 % of the step");
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "model/batch.h"
+#include "model/stage.h"
 #include "model/stage_chain.h"
 
 namespace reprise {
@@ -17,14 +17,14 @@ namespace reprise {
 // a zero.
 struct BoundModel {
   explicit BoundModel(const ModelConfig& config, torch::Dtype dtype = torch::kFloat32, uint64_t seed = 7,
-                      std::optional<torch::Dtype> compute = {})
+                      std::optional<torch::Dtype> compute = {}, torch::Device device = torch::kCPU)
       : chain(config) {
     ParameterTable& table = chain.parameters();
     int64_t total = 0;
     for (int i = 0; i < table.size(); ++i) total += table[i].numel();
-    values = torch::zeros({total}, dtype);
-    gradients = torch::zeros({total}, dtype);
-    computed = torch::zeros({total}, compute.value_or(dtype));
+    values = torch::zeros({total}, torch::TensorOptions(device).dtype(dtype));
+    gradients = torch::zeros_like(values);
+    computed = torch::zeros_like(values, compute.value_or(dtype));
     std::vector<torch::Tensor> value_views, gradient_views, copies;
     for (int64_t i = 0, offset = 0; i < table.size(); offset += table[static_cast<int>(i++)].numel()) {
       const Parameter& parameter = table[static_cast<int>(i)];
@@ -36,7 +36,7 @@ struct BoundModel {
     table.initialize(seed);
     const torch::NoGradGuard no_graph;
     for (int i = 0; i < table.size(); ++i) {
-      if (table[i].shape.size() == 1) table[i].master.add_(torch::randn(table[i].shape, dtype), 0.1);
+      if (table[i].shape.size() == 1) table[i].master.add_(torch::randn(table[i].shape, dtype).to(device), 0.1);
     }
     computed.copy_(values);
   }

@@ -3,6 +3,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
@@ -12,6 +13,8 @@ namespace reprise {
 class CountingAllocator final : public c10::Allocator {
  public:
   static int64_t live_bytes() { return live().load(); }
+  static int64_t peak_bytes() { return peak().load(); }  // since the last reset, of one thread
+  static void reset_peak() { peak() = live().load(); }
   static void install() {
     static CountingAllocator allocator;
     c10::SetCPUAllocator(&allocator, /*priority=*/1);
@@ -22,6 +25,7 @@ class CountingAllocator final : public c10::Allocator {
     char* block = static_cast<char*>(c10::alloc_cpu(bytes + kHeader));
     std::memcpy(block, &bytes, sizeof bytes);
     live() += static_cast<int64_t>(bytes);
+    peak() = std::max(peak().load(), live().load());
     return {block + kHeader, block + kHeader, &release, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
@@ -31,6 +35,10 @@ class CountingAllocator final : public c10::Allocator {
   static constexpr size_t kHeader = 64;
 
   static std::atomic<int64_t>& live() {
+    static std::atomic<int64_t> bytes{0};
+    return bytes;
+  }
+  static std::atomic<int64_t>& peak() {
     static std::atomic<int64_t> bytes{0};
     return bytes;
   }

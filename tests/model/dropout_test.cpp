@@ -71,20 +71,58 @@ TEST(Dropout, MasksDoNotDependOnTheNumberOfThreads) {
   torch::set_num_threads(threads);
 }
 
+// What the kernel says of elements first … first + count of each sequence.
+torch::Tensor drawn_by_kernel(DropoutAddress at, int64_t sequences, int64_t first, int64_t count, uint32_t threshold) {
+  const torch::Tensor mask = torch::empty({sequences, count}, torch::kBool);
+  for (int64_t b = 0; b < sequences; ++b, ++at.sequence) {
+    dropout_kernel(at, threshold, first, count, mask[b].mutable_data_ptr<bool>());
+  }
+  return mask;
+}
+
 TEST(Dropout, KernelsBitsDoNotDependOnWhereASequenceIsCut) {
   const DropoutAddress address = dropout_address(1, 2, 3, 4, 2);
   const uint32_t threshold = dropout_threshold(0.5);
-  const std::vector<double> value(700, 1.5), residual(700, 0.25);
-  std::vector<double> whole(700), parts(700);
-  dropout_kernel<double>(address, threshold, 2.0, 0, 700, value.data(), residual.data(), whole.data());
+  const torch::Tensor whole = drawn_by_kernel(address, 1, 0, 700, threshold);
   int64_t first = 0;
   for (const int64_t count : {1, 2, 253, 3, 300, 141}) {
-    dropout_kernel<double>(address, threshold, 2.0, first, count, value.data() + first, residual.data() + first,
-                           parts.data() + first);
+    EXPECT_TRUE(whole.narrow(1, first, count).equal(drawn_by_kernel(address, 1, first, count, threshold))) << first;
     first += count;
   }
   ASSERT_EQ(first, 700);
-  EXPECT_EQ(whole, parts);
+}
+
+TEST(Dropout, TensorOperationsDrawTheBitsOfTheKernel) {
+  for (const int64_t sequence : {int64_t{0}, (int64_t{1} << 32) - 2, (int64_t{1} << 62) + 12345}) {
+    for (const auto& [first, count] : std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {0, 4000}, {4096, 37}, {7, 9}}) {
+      const DropoutAddress address = dropout_address(77, (int64_t{1} << 35) + 1, sequence, 12345, 2);
+      for (const uint32_t threshold : {dropout_threshold(0.1), dropout_threshold(0.9)}) {
+        EXPECT_TRUE(drawn_by_tensors(address, 3, first, count, threshold, torch::kCPU)
+                        .equal(drawn_by_kernel(address, 3, first, count, threshold)))
+            << sequence << ", " << first << " + " << count << ", " << threshold;
+      }
+    }
+  }
+}
+
+TEST(Dropout, PassesOverALongSequenceMakeOneMask) {
+  const int64_t sequences = 3, length = 300 * 201;  // more elements than a pass takes, cut within blocks of four
+  const StageContext context = at_step(3, 100);
+  const torch::Tensor falls =
+      drawn_by_kernel(dropout_address(9, 3, 100, 1, 1), sequences, 0, length, dropout_threshold(0.25));
+  EXPECT_TRUE(mask(context, {sequences, 300, 201}).view({sequences, length}).eq(0).equal(falls));
+}
+
+TEST(Dropout, NarrowTypesAreComputedInFp32AndRoundedOnce) {
+  const StageContext context = at_step(2);
+  const Dropout dropout{0.3, DropoutSite::attention};
+  for (const auto type : {torch::kBFloat16, torch::kFloat16}) {
+    const torch::Tensor residual = torch::randn({2, 5, 64}).to(type), value = torch::randn({2, 5, 64}).to(type);
+    torch::Tensor wide = value.to(torch::kFloat32), narrow = value.clone();
+    dropout.add_residual_(wide, residual.to(torch::kFloat32), context);
+    dropout.add_residual_(narrow, residual, context);
+    EXPECT_TRUE(narrow.equal(wide.to(type))) << c10::toString(type);
+  }
 }
 
 TEST(Dropout, MasksDifferBetweenStepsStagesSitesSequencesAndSeeds) {

@@ -14,7 +14,12 @@ void expect_reference_gradients(const ModelConfig& config) {
   ReferenceModel reference(config, model.chain.parameters());
   const double loss_scale = 0.37;
   for (const int64_t positions : {config.context, config.context - 3}) {
-    const Batch batch = random_batch(config, 3, positions);
+    Batch batch = random_batch(config, 3, positions);
+    if (config.objective == Objective::regression) {
+      batch = model.chain.random_batch(3, positions);
+      EXPECT_EQ(batch.tokens.sizes(), (std::vector<int64_t>{3, positions, config.width}));
+      batch.tokens.set_requires_grad(true);  // as the executor does; the input stage hands it on as it is
+    }
     const torch::Tensor loss = run_stages(model.chain, batch, SaveLevel::all, loss_scale);
     const torch::Tensor expected = reference.loss(batch);
     EXPECT_EQ(loss.scalar_type(), torch::kFloat64);
@@ -47,6 +52,14 @@ TEST_P(Gradients, AgreeWithOneKeyHeadForAll) {
   ModelConfig config = small_model(GetParam(), 0.1);
   config.kv_heads = 1;
   expect_reference_gradients(config);
+}
+
+TEST(Regression, AgreesWithPlainAutograd) {
+  for (const double dropout : {0.0, 0.1}) {
+    ModelConfig config = small_model(Family::postnorm, dropout);
+    config.objective = Objective::regression;
+    expect_reference_gradients(config);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Gradients, testing::Values(Family::gpt2, Family::llama, Family::postnorm),

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/model/bound_model.h"
+#include "tests/model/counting_allocator.h"
 
 namespace reprise {
 namespace {
@@ -52,6 +53,65 @@ TEST_P(HeadOf, LossIsTheSumOfCrossEntropyWhateverTheChunk) {
         at::cross_entropy_loss(head->logits(x.squeeze(1)), batch.targets.flatten(), {}, at::Reduction::Sum);
     const torch::Tensor loss = head_of(model).forward(x.view({3, 9, -1}), head_context(model, batch, false));
     EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-11 * expected.item<double>()) << chunk;
+  }
+}
+
+// The plain head: all logits at once, differentiated by autograd.
+TEST_P(HeadOf, ChunksGiveTheLossAndTheGradientsOfThePlainHead) {
+  ModelConfig config = small_model(GetParam());
+  config.head_chunk_tokens = 8;
+  BoundModel model(config);
+  const Batch batch = random_batch(config, 3, 9);  // 27 tokens: three chunks and a rest
+  const torch::Tensor x = torch::randn({3, 9, config.width}).set_requires_grad(true);
+  const torch::Tensor loss = head_of(model).forward(x, head_context(model, batch, true));
+  torch::autograd::backward({loss}, {torch::ones_like(loss)});
+  const torch::Tensor grad_x = x.grad().clone(), grads = model.gradients.clone();
+
+  ParameterTable& table = model.chain.parameters();
+  model.gradients.zero_();
+  const auto parameter = [&](const std::string& name) {
+    for (int i = 0; i < table.size(); ++i) {
+      if (table[i].name == name) return table[i].value;
+    }
+    return torch::Tensor();
+  };
+  const torch::Tensor plain_x = x.detach().clone().set_requires_grad(true);
+  torch::Tensor hidden = plain_x;
+  const int64_t width = config.width;
+  if (GetParam() == Family::gpt2) {
+    hidden = at::layer_norm(hidden, {width}, parameter("head.norm.weight"), parameter("head.norm.bias"), 1e-5);
+  } else if (GetParam() == Family::llama) {
+    hidden = at::rms_norm(hidden, {width}, parameter("head.norm.weight"), 1e-5);
+  }
+  const torch::Tensor logits = at::linear(hidden, parameter("embedding.token").narrow(0, 0, config.vocabulary));
+  const torch::Tensor plain =
+      at::cross_entropy_loss(logits.flatten(0, 1), batch.targets.flatten(), {}, at::Reduction::Sum);
+  torch::autograd::backward({plain}, {torch::full({}, 0.5)});  // head_context()'s loss scale
+  const auto miss = [](const torch::Tensor& got, const torch::Tensor& expected) {
+    return ((got - expected).abs().max() / expected.abs().max()).item<double>();
+  };
+  EXPECT_LT(miss(loss, plain), 1e-6);
+  EXPECT_LT(miss(grad_x, plain_x.grad()), 1e-6);
+  EXPECT_LT(miss(grads, model.gradients), 1e-6);
+}
+
+TEST_P(HeadOf, HoldsTheLogitsOfOneChunkAtMost) {
+  CountingAllocator::install();
+  const auto peak = [&](int64_t chunk, torch::Dtype compute) {
+    ModelConfig config = small_model(GetParam());
+    config.vocabulary = 5000;
+    config.head_chunk_tokens = chunk;
+    BoundModel model(config, torch::kFloat32, 7, compute);
+    const Batch batch = random_batch(config, 4, 10);
+    const torch::Tensor x = torch::randn({4, 10, config.width}).to(compute).set_requires_grad(true);
+    const int64_t before = CountingAllocator::live_bytes();
+    CountingAllocator::reset_peak();
+    const torch::Tensor loss = head_of(model).forward(x, head_context(model, batch, true));
+    return CountingAllocator::peak_bytes() - before;
+  };
+  for (const auto& [compute, bytes] : {std::pair{torch::kFloat32, 4}, std::pair{torch::kBFloat16, 2 + 4}}) {
+    const int64_t saved = peak(40, compute) - peak(10, compute);
+    EXPECT_NEAR(static_cast<double>(saved), 30.0 * 5000 * bytes, 0.02 * 30 * 5000 * bytes) << c10::toString(compute);
   }
 }
 

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <functional>
 
-#include "model/invalid_setting.h"
 
 namespace reprise {
 namespace {
@@ -32,11 +31,12 @@ TEST(ModelConfig, RefusesWhatCannotBeAndNamesTheNearestLegalValue) {
       {[](ModelConfig& c) { c.feed_forward = -4; }, "model.feed_forward", "0"},
       {[](ModelConfig& c) { c.context = 0; }, "model.context", "1"},
       {[](ModelConfig& c) { c.vocabulary = 0; }, "model.vocabulary", "1"},
-      {[](ModelConfig& c) { c.head_chunk_tokens = 0; }, "model.head_chunk_tokens", "1"},
+      {[](ModelConfig& c) { c.head_chunk_tokens = -1; }, "model.head_chunk_tokens", "0"},
       {[](ModelConfig& c) { c.dropout = 1.0; }, "model.dropout", "0.99"},
       {[](ModelConfig& c) { c.dropout = -0.1; }, "model.dropout", "0"},
       {[](ModelConfig& c) { c.dropout = std::nan(""); }, "model.dropout", "0"},
       {[](ModelConfig& c) { c.rope_theta = 0.0; }, "model.rope_theta", "10000"},
+      {[](ModelConfig& c) { c.objective = Objective::regression; }, "model.family", "postnorm"},
   };
   for (const Broken& broken : cases) {
     ModelConfig config;
@@ -52,6 +52,27 @@ TEST(ModelConfig, RefusesWhatCannotBeAndNamesTheNearestLegalValue) {
       EXPECT_TRUE(message.ends_with(end)) << message << " should end with: " << end;
     }
   }
+}
+
+TEST(ModelConfig, HeadChunksFollowFromVocabularyAndWidthAlone) {
+  const auto chunk = [](int64_t vocabulary, int64_t width) {
+    ModelConfig config;
+    config.vocabulary = vocabulary;
+    config.width = width;
+    config.head_chunk_tokens = 0;
+    const int64_t tokens = config.resolved().head_chunk_tokens;
+    config.layers = 7, config.context = 31, config.heads = 1, config.dropout = 0.5, config.tie_embeddings = false;
+    EXPECT_EQ(config.resolved().head_chunk_tokens, tokens);
+    EXPECT_EQ(tokens % 128, 0);
+    return tokens;
+  };
+  EXPECT_EQ(chunk(50257, 768), 768);     // 64 MiB hold 667 rows of logits of two bytes
+  EXPECT_EQ(chunk(50257, 1600), 896);    // half the width
+  EXPECT_EQ(chunk(128256, 4096), 2048);  // the same
+  EXPECT_EQ(chunk(1 << 24, 128), 128);   // the least
+  EXPECT_EQ(chunk(257, 128), 130688);    // 64 MiB, whatever the batch has
+  EXPECT_EQ(chunk(1, 128), 1 << 24);     // the most
+  EXPECT_EQ(ModelConfig().resolved().head_chunk_tokens, 128) << "nothing changes for who says nothing";
 }
 
 TEST(ModelConfig, DerivesWhatIsZero) {

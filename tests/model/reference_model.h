@@ -30,14 +30,13 @@ class ReferenceModel {
 
   torch::Tensor loss(const Batch& batch) const {
     using torch::Tensor;
-    Tensor x = at::embedding(at("embedding.token"), batch.tokens);  // (B, T, C)
-    if (!is_llama()) x = x + at("embedding.position").slice(0, 0, x.size(1));
-    x = dropped(x, batch, 0, 0);
+    Tensor x = is_regression() ? batch.tokens : embedding(batch);  // (B, T, C)
     for (int layer = 0; layer < config_.layers; ++layer) {
       const std::string name = "layer" + std::to_string(layer);
       x = residual(x, name + ".attention", batch, 1 + 2 * layer, 1);
       x = residual(x, name + ".feed_forward", batch, 2 + 2 * layer, 2);
     }
+    if (is_regression()) return (x - batch.targets).square().mean(-1).sum();
     if (config_.family != Family::postnorm) x = norm(x, "head.norm");
     const Tensor head = config_.tie_embeddings ? at("embedding.token") : at("head.weight");
     const Tensor logits = x.flatten(0, 1).matmul(head.slice(0, 0, config_.vocabulary).t());  // (B·T, V)
@@ -46,7 +45,14 @@ class ReferenceModel {
 
  private:
   bool is_llama() const { return config_.family == Family::llama; }
+  bool is_regression() const { return config_.objective == Objective::regression; }
   const torch::Tensor& at(const std::string& name) const { return weights_.at(name); }
+
+  torch::Tensor embedding(const Batch& batch) const {
+    torch::Tensor x = at::embedding(at("embedding.token"), batch.tokens);
+    if (!is_llama()) x = x + at("embedding.position").slice(0, 0, x.size(1));
+    return dropped(x, batch, 0, 0);
+  }
 
   torch::Tensor residual(const torch::Tensor& x, const std::string& name, const Batch& batch, int stage,
                          uint32_t site) const {
@@ -78,7 +84,7 @@ class ReferenceModel {
     k = k.repeat_interleave(H / K, 1);
     Tensor scores = q.matmul(k.transpose(2, 3)) / std::sqrt(static_cast<double>(D));  // (B, H, T, T)
     const Tensor future = torch::ones({T, T}, torch::kBool).triu(1);
-    scores = scores.masked_fill(future, -std::numeric_limits<double>::infinity());
+    if (!is_regression()) scores = scores.masked_fill(future, -std::numeric_limits<double>::infinity());
     return linear(scores.softmax(-1).matmul(v).transpose(1, 2).reshape({B, T, H * D}), name + ".output");
   }
 

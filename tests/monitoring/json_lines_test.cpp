@@ -101,6 +101,7 @@ TEST_F(JsonLines, StepCarriesTheProtocolsNames) {
                                              "comm_exposed_seconds",
                                              "peak_bytes",
                                              "peak_bytes_max",
+                                             "idle_bytes",
                                              "planned_peak_bytes",
                                              "planned_step_seconds"}));
 }

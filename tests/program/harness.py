@@ -30,7 +30,7 @@ LOST = {PEER_LOST, 137, 139, 143}
 SHARD_MAGIC, SHARD_VERSION, SHARD_HEADER = 20240520, 1, 256
 
 TINY = {
-    "run": {"name": "tiny", "seed": 5, "steps": 20},
+    "run": {"name": "tiny", "seed": 5, "steps": 20, "device": "cpu"},
     "model": {"family": "gpt2", "layers": 3, "width": 32, "heads": 4, "context": 32, "dropout": 0.1},
     "batch": {"global_sequences": 8, "micro_sequences": 2},
     "optimizer": {"learning_rate": 2e-3, "warmup_steps": 5},

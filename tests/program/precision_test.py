@@ -51,7 +51,7 @@ class PrecisionTest(ProgramTest):
 
     def test_what_the_cpu_cannot_do_is_refused(self):
         for compute in ("fp16", "tf32"):
-            result = reprise("train", self.config, f"precision.compute={compute}")
+            result = reprise("train", self.config, f"precision.compute={compute}", "precision.loss_scaling=dynamic")
             self.assert_fails(result, CONFIGURATION, "precision.compute", "fp32 or bf16 on the CPU", "bf16?")
 
 
