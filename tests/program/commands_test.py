@@ -14,7 +14,7 @@ from pathlib import Path
 from harness import DATA, DONE, INTERNAL, REPRISE, SOURCE, ProgramTest, reprise, text
 
 COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "doctor", "bench allreduce",
-            "bench overlap"]
+            "bench overlap", "bench all", "bench memory", "bench playbook"]
 
 
 class Commands(ProgramTest):
