@@ -87,21 +87,19 @@ class RankRun {
 
   // Memory has run out although the plan was to fit: against what was promised, and what would take less.
   std::string explain_memory(const std::string& reason) const {
-    const Prediction& predicted = choice_.planned.predicted;
+    const uint64_t held = MemoryMeter::peak_bytes();
     std::string sentence =
         fmt::format("{} ran out of memory in step {} with {} in tensors, {} planned, under plan {} ({})",
-                    communicator_.describe(communicator_.rank()), trainer_->steps_done() + 1,
-                    format_bytes(MemoryMeter::peak_bytes()), format_bytes(static_cast<uint64_t>(predicted.peak_bytes)),
-                    strip_of(plan()), reason);
+                    communicator_.describe(communicator_.rank()), trainer_->steps_done() + 1, format_bytes(held),
+                    format_bytes(choice_.planned.predicted.peak_bytes), strip_of(plan()), reason);
+    const auto budget = static_cast<int64_t>(held - held / 10);  // did fit, with room for what lies between tensors
     try {
-      fastest_plan(choice_.costs, 0);
+      const PlannedStep fitting = fastest_plan(choice_.costs, budget);
+      sentence += fmt::format("; checkpointing.policy: budget with checkpointing.budget: {} plans {}, a peak of {}",
+                              budget, strip_of(fitting.plan), format_bytes(fitting.predicted.peak_bytes));
     } catch (const DoesNotFit& failure) {
-      const PlannedStep& smallest = failure.smallest();
-      sentence += fmt::format(
-          "; the smallest peak of any plan is {}: give checkpointing.policy: budget the bytes that are free",
-          format_bytes(static_cast<uint64_t>(smallest.predicted.peak_bytes)));
+      sentence += "; " + what_would_fit(failure, choice_.costs, budget);
     }
-    if (config_.micro_sequences > 1) sentence += ", or lower batch.micro_sequences";
     return sentence;
   }
 

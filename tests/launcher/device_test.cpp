@@ -5,6 +5,7 @@
 
 #include "distributed/nccl_communicator.h"
 #include "distributed/ring_communicator.h"
+#include "tests/scratch.h"
 
 namespace reprise {
 namespace {
@@ -32,22 +33,13 @@ TEST(NcclFacts, OneNcclOfTheHeadersVersionIsAccepted) {
   EXPECT_EQ(refusal_of(other), "expected one NCCL in the process, got 0 ()" + advice);
 }
 
-template <typename Call>
-std::string message_of(const Call& call) {
-  try {
-    call();
-  } catch (const std::runtime_error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 TEST(WithoutCuda, EverythingSaysSo) {
   if (nccl_facts().is_in_build) GTEST_SKIP() << "a CUDA build";
   EXPECT_EQ(visible_devices(), 0);
-  EXPECT_EQ(message_of([] { describe_device(0); }), "CUDA is not in this build; build with the preset cuda");
+  EXPECT_EQ(message_of<std::runtime_error>([] { describe_device(0); }),
+            "CUDA is not in this build; build with the preset cuda");
   const auto host = make_lone_communicator();
-  EXPECT_EQ(message_of([&] { make_nccl_communicator(*host, torch::kCPU, {}, 1); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { make_nccl_communicator(*host, torch::kCPU, {}, 1); }),
             "NCCL is not in this build; build with the preset cuda");
 }
 
