@@ -15,6 +15,7 @@ Tensor Embedding::forward(Tensor tokens, const StageContext& context) {
     throw std::invalid_argument("sequences of " + std::to_string(positions) + " tokens exceed the model's context of " +
                                 std::to_string(context_));
   }
+  if (!token_) return tokens;
   Tensor output;  // (B, T, C)
   {
     const torch::NoGradGuard no_graph;

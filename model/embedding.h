@@ -7,7 +7,8 @@
 namespace reprise {
 
 // Stage 0: token rows plus learned position rows (none for llama), then dropout. (B, T) int64 → (B, T, C). Keeps the
-// tokens at every save level. Throws std::invalid_argument when the sequences are longer than the context.
+// tokens at every save level. Without a token table, for a regression: hands real input (B, T, C) on as it is. Throws
+// std::invalid_argument when the sequences are longer than the context.
 class Embedding final : public Stage {
  public:
   Embedding(Parameter* token, Parameter* position, int64_t context, double dropout)
@@ -26,13 +27,6 @@ class Embedding final : public Stage {
   Parameter* const position_;  // (context, C), may be null
   const int64_t context_;
   const Dropout dropout_;
-};
-
-// Stage 0 of a model without an embedding: hands its real input (B, T, C) on, not copied. Keeps nothing.
-class InputStage final : public Stage {
- public:
-  InputStage() : Stage("input", -1, /*can_recompute=*/false) {}
-  torch::Tensor forward(torch::Tensor input, const StageContext&) override { return input; }
 };
 
 }  // namespace reprise

@@ -12,22 +12,9 @@ namespace reprise {
 
 using torch::Tensor;
 
-namespace {
-
-bool forms_gradients_under(const StageContext& context) {
-  if (!context.targets.defined()) throw std::invalid_argument("the head needs targets");
-  return torch::GradMode::is_enabled() && context.training;
-}
-
-// The backward hands out what the forward has formed.
-void attach_gradient(Tensor& loss, const Tensor& input, Tensor grad_input) {
-  attach_backward(loss, input, [grad_input = std::move(grad_input)](Tensor) mutable { return std::move(grad_input); });
-}
-
-}  // namespace
-
 Tensor Head::forward(Tensor input, const StageContext& context) {
-  const bool forms_gradients = forms_gradients_under(context);
+  if (!context.targets.defined()) throw std::invalid_argument("the head needs targets");
+  const bool forms_gradients = torch::GradMode::is_enabled() && context.training;
   Tensor loss, grad_input;
   {
     const torch::NoGradGuard no_graph;
@@ -35,17 +22,21 @@ Tensor Head::forward(Tensor input, const StageContext& context) {
     const Normed normed = normalised(x);
     // A chunk's rows are read for the last time before their gradient is written, so a normalised copy is written over.
     if (forms_gradients) grad_input = norm_ ? normed.output : at::empty_like(x);
-    loss = loss_sum(normed.output.flatten(0, 1), context.targets.flatten(), context.loss_scale,
+    loss = loss_sum(normed.output.flatten(0, 1), context.targets.flatten(0, 1), context.loss_scale,
                     forms_gradients ? grad_input.flatten(0, 1) : Tensor());
     if (forms_gradients && norm_) grad_input = norm_->backward(grad_input, x, normed);
   }
-  if (forms_gradients) attach_gradient(loss, input, std::move(grad_input));
+  if (forms_gradients) {
+    attach_backward(loss, input,
+                    [grad_input = std::move(grad_input)](Tensor) mutable { return std::move(grad_input); });
+  }
   return loss;
 }
 
 // With p = softmax(logits): d loss / d logits = p − onehot(target), and −log p[target] = max(logits) − logits[target] −
 // log max(p), which stays finite where p[target] underflows. p is formed in the bytes of the logits.
 Tensor Head::loss_sum(const Tensor& x, const Tensor& targets, double loss_scale, Tensor grad_x) const {
+  if (!weight_) return squared_error(x, targets, loss_scale, std::move(grad_x));
   const int64_t tokens = x.size(0), chunk = std::min(chunk_tokens_, tokens);
   const Tensor weight = weight_->value.narrow(0, 0, vocabulary_);  // (V, C)
   const auto wide = x.element_size() < 4 ? torch::kFloat32 : x.scalar_type();
@@ -76,26 +67,20 @@ Tensor Head::loss_sum(const Tensor& x, const Tensor& targets, double loss_scale,
   return loss.to(wide);
 }
 
+// The gradient is formed in the bytes of the difference.
+Tensor Head::squared_error(const Tensor& x, const Tensor& targets, double loss_scale, Tensor grad_x) const {
+  const auto width = static_cast<double>(x.size(1));
+  const Tensor error = grad_x.defined() ? at::sub_out(grad_x, x, targets) : x - targets;  // (B·T, C)
+  Tensor loss = at::zeros({}, x.options().dtype(torch::kFloat64));
+  for (const Tensor& rows : error.split(chunk_tokens_)) loss.add_(rows.square().sum(torch::kFloat64));
+  if (grad_x.defined()) grad_x.mul_(2 * loss_scale / width);
+  return loss.div_(width).to(x.element_size() < 4 ? torch::kFloat32 : x.scalar_type());
+}
+
 Normed Head::normalised(const Tensor& input) const { return norm_ ? norm_->forward(input) : Normed{input, {}, {}}; }
 
 Tensor Head::logits(const Tensor& input) const {
   return normalised(input).output.mm(weight_->value.narrow(0, 0, vocabulary_).t());
-}
-
-Tensor SquaredError::forward(Tensor input, const StageContext& context) {
-  const bool forms_gradients = forms_gradients_under(context);
-  const auto wide = input.element_size() < 4 ? torch::kFloat32 : input.scalar_type();
-  Tensor loss, error;  // error: (B, T, C), then the gradient in the same bytes
-  {
-    const torch::NoGradGuard no_graph;
-    error = input.detach() - context.targets;
-    loss = at::zeros({}, input.options().dtype(torch::kFloat64));
-    for (const Tensor& sequence : error.unbind(0)) loss.add_(sequence.square().sum(torch::kFloat64));
-    loss = loss.div_(static_cast<double>(input.size(2))).to(wide);
-    if (forms_gradients) error.mul_(2 * context.loss_scale / static_cast<double>(input.size(2)));
-  }
-  if (forms_gradients) attach_gradient(loss, input, std::move(error));
-  return loss;
 }
 
 }  // namespace reprise

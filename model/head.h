@@ -12,7 +12,8 @@ namespace reprise {
 // over all targets in nats, (), unscaled. Logits exist for head_chunk_tokens rows at a time. In training with grad mode
 // on the forward also forms the gradients, scaled by context.loss_scale, so it runs once per micro-batch and keeps only
 // its input's gradient, at every save level; its backward hands that out and takes the loss's own gradient to be one.
-// The vocabulary's padding rows are never touched. Evaluation gives the loss bits of training.
+// The vocabulary's padding rows are never touched. Evaluation gives the loss bits of training. Without a weight, for a
+// regression: targets are (B, T, C), and the loss is the sum over B and T of the mean over C of (input − target)².
 class Head final : public Stage {
  public:
   Head(std::optional<Norm> norm, Parameter* weight, int64_t vocabulary, int64_t chunk_tokens)
@@ -32,17 +33,12 @@ class Head final : public Stage {
   torch::Tensor loss_sum(const torch::Tensor& x, const torch::Tensor& targets, double loss_scale,
                          torch::Tensor grad_x) const;
 
-  const std::optional<Norm> norm_;
-  Parameter* const weight_;  // (padded V, C)
-  const int64_t vocabulary_, chunk_tokens_;
-};
+  torch::Tensor squared_error(const torch::Tensor& x, const torch::Tensor& targets, double loss_scale,
+                              torch::Tensor grad_x) const;
 
-// Last stage of a regression: (B, T, C) → Σ over B and T of the mean over C of (input − target)², (), unscaled; divided
-// by B·T it is the mean-squared error. Forms its input's gradient in the forward as Head does.
-class SquaredError final : public Stage {
- public:
-  SquaredError() : Stage("head", -1, /*can_recompute=*/false) {}
-  torch::Tensor forward(torch::Tensor input, const StageContext& context) override;
+  const std::optional<Norm> norm_;
+  Parameter* const weight_;  // (padded V, C), may be null
+  const int64_t vocabulary_, chunk_tokens_;
 };
 
 }  // namespace reprise

@@ -53,14 +53,10 @@ class Builder {
   }
 
   std::unique_ptr<Stage> embedding() {
-    if (is_regression()) {
-      ++stage_;
-      return std::make_unique<InputStage>();
-    }
-    token_ = vocabulary_matrix("embedding.token", {0});
-    if (config_.tie_embeddings) token_->stages.push_back(last_stage_);
     Parameter* position = nullptr;
-    if (traits_.learned_positions) {
+    if (!is_regression()) token_ = vocabulary_matrix("embedding.token", {0});
+    if (token_ && config_.tie_embeddings) token_->stages.push_back(last_stage_);
+    if (token_ && traits_.learned_positions) {
       position = matrix("embedding.position", {config_.context, config_.width}, kDeviation);
     }
     ++stage_;
@@ -92,10 +88,10 @@ class Builder {
   }
 
   std::unique_ptr<Stage> head() {
-    if (is_regression()) return std::make_unique<SquaredError>();
     std::optional<Norm> final_norm;
     if (traits_.norm_first) final_norm = norm("head.norm");
-    Parameter* weight = config_.tie_embeddings ? token_ : vocabulary_matrix("head.weight", {last_stage_});
+    Parameter* weight =
+        config_.tie_embeddings || is_regression() ? token_ : vocabulary_matrix("head.weight", {last_stage_});
     return std::make_unique<Head>(final_norm, weight, config_.vocabulary, config_.head_chunk_tokens);
   }
 
@@ -175,15 +171,12 @@ Batch StageChain::random_batch(int64_t sequences, int64_t tokens, std::optional<
                                     : at::randint(config_.vocabulary, {sequences, tokens}, generator, torch::kInt64);
     return drawn.to(device());
   };
-  Batch batch;
-  batch.tokens = draw();
-  batch.targets = draw();
-  return batch;
+  return {.tokens = draw(), .targets = draw()};
 }
 
 torch::Tensor StageChain::next_token_logits(const torch::Tensor& tokens) const {
   const auto* head = dynamic_cast<const Head*>(stages_.back().get());
-  if (!head) throw std::logic_error("this chain does not end in a head");
+  if (!head || config_.objective != Objective::next_token) throw std::logic_error("this chain predicts no tokens");
   const torch::NoGradGuard no_graph;
   StageContext context;
   torch::Tensor x = tokens;

@@ -13,8 +13,7 @@
 
 namespace reprise {
 
-// A model: stages embedding (input, for a regression), then attention and feed_forward per layer, then head; and the
-// table of their parameters.
+// A model: stages embedding, then attention and feed_forward per layer, then head; and the table of their parameters.
 class StageChain {
  public:
   explicit StageChain(const ModelConfig& config);  // parameters are described but not bound
