@@ -1,5 +1,6 @@
 #include "model/dropout.h"
 
+#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -7,19 +8,22 @@
 namespace reprise {
 namespace {
 
-torch::Tensor drawn_by_kernel(const DropoutAddress& at, int64_t sequences, int64_t first, int64_t count,
-                              uint32_t threshold) {
-  torch::Tensor mask = at::empty({sequences, count}, torch::kBool);
-  bool* const out = mask.mutable_data_ptr<bool>();
-  at::parallel_for(0, mask.numel(), /*grain_size=*/8192, [&](int64_t begin, int64_t end) {
-    for (int64_t done = 0; begin < end; begin += done) {
-      DropoutAddress address = at;
-      address.sequence += static_cast<uint64_t>(begin / count);
-      done = std::min(end - begin, count - begin % count);
-      dropout_kernel(address, threshold, first + begin % count, done, out + begin);
-    }
+// Lets elements first, first + 1, … of each sequence fall, in place; values (B, count).
+void drop_by_kernel(const DropoutAddress& at, torch::Tensor values, int64_t first, uint32_t threshold, double scale) {
+  const int64_t count = values.size(1), stride = values.stride(0);
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "dropout", [&] {
+    scalar_t* const rows = values.mutable_data_ptr<scalar_t>();
+    at::parallel_for(0, values.numel(), /*grain_size=*/8192, [&](int64_t begin, int64_t end) {
+      for (int64_t done = 0; begin < end; begin += done) {
+        const int64_t row = begin / count, column = begin % count;
+        DropoutAddress address = at;
+        address.sequence += static_cast<uint64_t>(row);
+        done = std::min(end - begin, count - column);
+        dropout_kernel(address, threshold, static_cast<scalar_t>(scale), first + column, done,
+                       rows + row * stride + column);
+      }
+    });
   });
-  return mask;
 }
 
 // In passes over a range of every sequence, which bound what is allocated: some 1 MiB on the CPU, 32 MiB on a device.
@@ -33,15 +37,16 @@ void apply(const Dropout& dropout, const StageContext& context, const torch::Ten
   const DropoutAddress at = dropout_address(context.seed, context.step, context.first_sequence, context.stage,
                                             static_cast<uint32_t>(dropout.site));
   const uint32_t threshold = dropout_threshold(dropout.rate);
-  const torch::Tensor scale = at::scalar_tensor(1.0 / (1.0 - dropout.rate), torch::kFloat64);
+  const double scale = 1.0 / (1.0 - dropout.rate);
   for (int64_t first = 0; first < length; first += most) {
     const int64_t count = std::min(most, length - first);
     const auto part = [&](const torch::Tensor& x) { return x.flatten(1).narrow(1, first, count); };  // (B, count)
-    const torch::Tensor mask = value.is_cpu()
-                                   ? drawn_by_kernel(at, sequences, first, count, threshold)
-                                   : drawn_by_tensors(at, sequences, first, count, threshold, value.device());
-    torch::Tensor sum = part(out).to(wide);  // the bytes of `out` themselves unless those are narrow
-    at::mul_out(sum, part(value).to(wide), scale).masked_fill_(mask, 0);
+    torch::Tensor sum = part(out).copy_(part(value)).to(wide);  // the bytes of `out` themselves unless those are narrow
+    if (value.is_cpu()) {
+      drop_by_kernel(at, sum, first, threshold, scale);
+    } else {
+      sum.mul_(scale).masked_fill_(drawn_by_tensors(at, sequences, first, count, threshold, value.device()), 0);
+    }
     if (residual.defined()) sum.add_(part(residual));
     if (!sum.is_alias_of(out)) part(out).copy_(sum);
   }

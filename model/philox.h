@@ -56,8 +56,10 @@ constexpr uint32_t dropout_threshold(double rate) {
   return scaled >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(scaled);
 }
 
-// On the CPU: whether element first + i of the sequence falls, for i < count. Bits do not depend on how a sequence is
-// cut into calls, nor on the processor.
-void dropout_kernel(const DropoutAddress& address, uint32_t threshold, int64_t first, int64_t count, bool* falls);
+// On the CPU: values[i] = element first + i of the sequence falls ? 0 : values[i] · scale, for i < count. Bits do not
+// depend on how a sequence is cut into calls, nor on the processor. Real is float or double.
+template <class Real>
+void dropout_kernel(const DropoutAddress& address, uint32_t threshold, Real scale, int64_t first, int64_t count,
+                    Real* values);
 
 }  // namespace reprise

@@ -36,8 +36,7 @@ ModelConfig gpt2_of_12_layers() {
 //   at work, highest:
 //     head              W_h = 3C + 2      its input, the normalised copy that becomes the gradient, the norm's backward
 //                                         (while one chunk of logits is smaller than C per token)
-//     feed_forward      W_f = 12C + C/4 + 2   its own 10C + 2, the gradients that come in and go out, dropout's mask
-//                                         (a byte for each element of a pass, which takes all of this small input)
+//     feed_forward      W_f = 12C + 2     its own 10C + 2, the gradients that come in and go out
 //
 //   none       12 K + W_h                 the head runs while all layers are kept
 //   every: 2   6 C + 6 K + W_h            layers 1, 3, …, 11 kept, one boundary for each of the others
@@ -49,7 +48,7 @@ struct Formulas {
   double attention() const { return 6 * width + heads + 2; }
   double layer() const { return attention() + 10 * width + 2; }
   double head_at_work() const { return 3 * width + 2; }
-  double feed_forward_at_work() const { return 12.25 * width + 2; }
+  double feed_forward_at_work() const { return 12 * width + 2; }
   double none() const { return 12 * layer() + head_at_work(); }
   double every_2() const { return 6 * width + 6 * layer() + head_at_work(); }
   double group_4() const { return 2 * width + 3 * layer() + attention() + feed_forward_at_work(); }
