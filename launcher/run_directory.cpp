@@ -43,7 +43,7 @@ void RunDirectory::write_weights(const StageChain& model, const std::string& tok
   std::vector<NamedTensor> tensors;
   for (int i = 0; i < model.parameters().size(); ++i) {
     const Parameter& parameter = model.parameters()[i];
-    tensors.push_back({parameter.name, parameter.master.detach()});
+    tensors.push_back({parameter.name, parameter.master.detach().cpu()});
   }
   write_safetensors(path_ + "/final/model.safetensors", tensors, {{"format", "pt"}, {"tokenizer", tokenizer}});
 }

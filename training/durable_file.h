@@ -1,9 +1,10 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+
+#include "training/file_system.h"
 
 namespace reprise {
 
@@ -17,15 +18,13 @@ class DurableFile {
   ~DurableFile();  // removes the temporary file unless committed
   DurableFile(const DurableFile&) = delete;
   DurableFile& operator=(const DurableFile&) = delete;
-  void write(const void* bytes, size_t count);                      // appends
-  void overwrite(int64_t offset, const void* bytes, size_t count);  // replaces bytes that are already written
-  void commit();                                                    // the last call
+  void write(const void* bytes, size_t count) { file_->write(bytes, count); }  // appends
+  void overwrite(int64_t offset, const void* bytes, size_t count) { file_->overwrite(offset, bytes, count); }
+  void commit();  // the last call
 
  private:
-  [[noreturn]] void fail(const char* what) const;
-
   std::string path_, temporary_;
-  int descriptor_ = -1;
+  std::unique_ptr<OutputFile> file_;  // nothing once committed
 };
 
 void write_durably(const std::string& path, std::string_view text);

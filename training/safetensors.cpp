@@ -179,7 +179,7 @@ class Reader {
 
 }  // namespace
 
-void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+void write_safetensors(const ByteSink& write, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   check_writable(tensors);
   std::vector<NamedTensor> ordered = tensors;
@@ -198,11 +198,16 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
 
-  DurableFile file(path);
   const uint64_t length = text.size();
-  file.write(&length, kLengthBytes);
-  file.write(text.data(), text.size());
-  for (const NamedTensor& named : ordered) file.write(named.tensor.cpu().const_data_ptr(), named.tensor.nbytes());
+  write(&length, kLengthBytes);
+  write(text.data(), text.size());
+  for (const NamedTensor& named : ordered) write(named.tensor.const_data_ptr(), named.tensor.nbytes());
+}
+
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  DurableFile file(path);
+  write_safetensors([&](const void* bytes, size_t count) { file.write(bytes, count); }, tensors, metadata);
   file.commit();
 }
 

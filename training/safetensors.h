@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -17,9 +18,15 @@ struct NamedTensor {
   torch::Tensor tensor;  // contiguous, in host memory
 };
 
-// Writes a safetensors file durably (temporary name, fsync, rename). The JSON is padded with spaces to a multiple of 8
-// and wider elements come first, so that every tensor is aligned to its element; otherwise the order is as given.
-// Throws StorageError, and std::invalid_argument on a repeated or reserved name, a strided tensor or a dtype not above.
+// Takes the bytes of a file in order.
+using ByteSink = std::function<void(const void* bytes, size_t count)>;
+
+// Writes a safetensors file, the second form durably (temporary name, fsync, rename). The JSON is padded with spaces to
+// a multiple of 8 and wider elements come first, so that every tensor is aligned to its element; otherwise the order is
+// as given. Throws StorageError (the first form what `write` throws), and std::invalid_argument on a repeated or
+// reserved name, a strided tensor or a dtype not above.
+void write_safetensors(const ByteSink& write, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata);
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata);
 
