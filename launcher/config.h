@@ -25,6 +25,13 @@ struct RunSetting {
   int64_t steps = 100;
   std::string device = "auto";  // auto cpu cuda
   bool overwrite = false;
+  std::string init = "none";  // or a run, a snapshot, a folder made by `reprise import`
+};
+
+struct SnapshotRule {
+  int64_t every_steps = 0;  // 0: none
+  int64_t keep = 2, keep_every = 0;
+  std::string resume = "auto";  // auto never PATH
 };
 
 // The values of the policies that need a cost table. Budgets: bytes, or a share of this host's memory.
@@ -73,6 +80,7 @@ struct Config {
   DistributedSetting distributed;
   PrecisionSetting precision;
   MonitoringSetting monitoring;
+  SnapshotRule snapshot;
 
   std::string source;  // the file
   // Of every key, and of the sections that the file has: "default", "quickstart.yaml:7", "command line", "from the

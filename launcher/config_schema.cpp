@@ -79,7 +79,9 @@ Rows run_and_model() {
       ROW("run.seed", integer(0, kNoLimit), "of weights, data order and dropout", run.seed),
       ROW("run.steps", integer(1, kNoLimit), "optimizer updates", run.steps),
       ROW("run.device", name({"auto", "cpu", "cuda"}), "what computes; auto: a GPU where one is visible", run.device),
-      ROW("run.overwrite", true_or_false(), "replace a run in the same directory", run.overwrite),
+      ROW("run.overwrite", true_or_false(), "replace a run in the same directory, snapshots and all", run.overwrite),
+      ROW("run.init", text("none, or a run, a snapshot or a folder made by `reprise import`"),
+          "where the first weights are from; none: random ones", run.init),
 
       ROW("model.family",
           choice<Family>({{"gpt2", Family::gpt2}, {"llama", Family::llama}, {"postnorm", Family::postnorm}}),
@@ -168,6 +170,15 @@ Rows system() {
           "of gradients between ranks", precision.reduce),
       ROW("precision.loss_scaling", choice<bool>({{"off", false}, {"dynamic", true}}),
           "form gradients 2^k times too large, for narrow exponents", precision.scales_loss),
+
+      ROW("snapshot.every_steps", integer(0, kNoLimit), "steps between snapshots, and one after the last; 0: none",
+          snapshot.every_steps),
+      ROW("snapshot.keep", integer(2, kNoLimit), "newest good snapshots that stay", snapshot.keep),
+      ROW("snapshot.keep_every", integer(0, kNoLimit), "those of every so many steps stay too; 0: none",
+          snapshot.keep_every),
+      ROW("snapshot.resume", text("auto, never, or a run or a snapshot"),
+          "auto: go on from the run's newest good snapshot; a path: from there where the run has none",
+          snapshot.resume),
 
       ROW("monitoring.every_steps", integer(1, kNoLimit), "steps between lines on the console", monitoring.every_steps),
       ROW("monitoring.evaluate_every", integer(0, kNoLimit), "steps between evaluations; 0: at the end only",

@@ -13,7 +13,7 @@ namespace {
 // The table of keys and the sections that they make; "" is the whole file.
 struct Schema {
   std::vector<Setting> settings = config_schema();
-  std::vector<std::string> keys, sections = {"", "snapshot"};
+  std::vector<std::string> keys, sections = {""};
 
   Schema() {
     for (const Setting& setting : settings) {

@@ -24,6 +24,7 @@
 #include "training/durable_file.h"
 #include "training/errors.h"
 #include "training/flat_model.h"
+#include "training/snapshot_writer.h"
 
 namespace reprise {
 
@@ -120,6 +121,8 @@ CostTable expand(CostTable costs, const Config& config, const DeviceChoice& choi
   }
   costs.base_bytes += static_cast<int64_t>(sizeof(double)) + choice.library_bytes;
   costs.base_bytes += token_tensors * costs.tokens * token_bytes;
+  const bool copies_to_host = config.snapshot.every_steps > 0;
+  if (copies_to_host && choice.device.is_cpu()) costs.base_bytes += SnapshotWriter::host_bytes(layout, ranks);
   cut_buckets(costs, layout, bucket_caps(config, false).front());
   return costs;
 }

@@ -3,15 +3,30 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "launcher/plan_page.h"
 #include "training/durable_file.h"
+#include "training/errors.h"
 #include "training/safetensors.h"
+#include "training/snapshot_store.h"
 
 namespace reprise {
 
-static constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "trace", "final"};
+static constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg",
+                                         "trace",       "snapshots", "final"};
+
+// Cuts a file of lines back to `bytes` bytes, and to whole lines where it is shorter already.
+static void cut_lines(const std::string& path, int64_t bytes) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(static_cast<size_t>(bytes), '\0');
+  text.resize(static_cast<size_t>(file.read(text.data(), bytes).gcount()));
+  text.resize(text.rfind('\n') + 1);  // npos + 1 is 0: no whole line
+  std::error_code error;
+  if (std::filesystem::exists(path)) std::filesystem::resize_file(path, text.size(), error);
+  if (error) throw StorageError("cannot cut back " + path + ": " + error.message());
+}
 
 void RunDirectory::require_free(const Config& config) {
   if (config.run.overwrite) return;
@@ -24,10 +39,17 @@ void RunDirectory::require_free(const Config& config) {
   }
 }
 
-RunDirectory::RunDirectory(const Config& config) : path_(config.run.directory) {
-  require_free(config);
-  for (const char* name : kFiles) remove_all(path_ + "/" + name);
+RunDirectory::RunDirectory(const Config& config, const StartPoint& start) : path_(config.run.directory) {
   make_folder(path_);
+  Disk disk;
+  disk.sync_folder(path_ + "/..");  // whose entry it is
+  if (start.kind == StartPoint::Kind::continued) {
+    cut_lines(metrics(), std::stoll(start.manifest.fact("metrics_bytes")));
+    remove_all(path_ + "/final");
+    SnapshotStore(disk, snapshot_folder(path_)).sweep();
+  } else {
+    for (const char* name : kFiles) remove_all(path_ + "/" + name);
+  }
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
 }
 
@@ -36,6 +58,16 @@ void RunDirectory::write_plan(const PlannedStep& step) const {
   json["origin"] = step.plan.origin;
   json["strip"] = strip_of(step.plan);
   write_durably(path_ + "/plan.json", json.dump(1) + "\n");
+}
+
+void RunDirectory::replay(Sink& sink) const {
+  std::ifstream file(metrics());
+  for (std::string line; std::getline(file, line);) {
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.value("loss", nlohmann::json()).is_number()) continue;  // a loss may be "NaN"
+    if (json["event"] == "step") sink.step({.step = json["step"], .loss = json["loss"]});
+    if (json["event"] == "evaluation") sink.evaluation({.step = json["step"], .loss = json["loss"]});
+  }
 }
 
 void RunDirectory::write_weights(const StageChain& model, const std::string& tokenizer) const {

@@ -4,21 +4,27 @@
 
 #include "checkpointing/planner.h"
 #include "launcher/config.h"
+#include "launcher/start_point.h"
+#include "monitoring/step_report.h"
 
 namespace reprise {
 
-// The files of a run: config.yaml (resolved), plan.json, metrics.jsonl, loss.svg, final/model.safetensors. Rank 0 only.
+// The files of a run: config.yaml (resolved), plan.json, metrics.jsonl, loss.svg, snapshots, final/model.safetensors,
+// and lock, which says who writes them. Rank 0 only.
 class RunDirectory {
  public:
   // Throws ConfigError when the folder holds a run already, unless run.overwrite. Changes nothing.
   static void require_free(const Config& config);
 
-  // Makes the folder, without the files of a run that was there and with all others, and writes config.yaml. Throws as
-  // require_free() does, and StorageError.
-  explicit RunDirectory(const Config& config);
+  // The folder for a run that begins as `start` says: without the files of a run that was there and with all others,
+  // or as that run's snapshot saw them; with a new config.yaml. Throws StorageError.
+  RunDirectory(const Config& config, const StartPoint& start);
 
   void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
   void write_weights(const StageChain& model, const std::string& tokenizer) const;
+
+  // Tells a sink of the steps and evaluations that metrics.jsonl holds.
+  void replay(Sink& sink) const;
 
   std::string metrics() const { return path_ + "/metrics.jsonl"; }
   std::string loss_plot() const { return path_ + "/loss.svg"; }

@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 
-#include "checkpointing/memory_meter.h"
 #include "distributed/agreement.h"
 #include "launcher/build_facts.h"
 #include "launcher/device_choice.h"
@@ -18,9 +17,10 @@
 #include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
-#include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
 #include "launcher/run_directory.h"
+#include "launcher/run_plan.h"
+#include "launcher/run_snapshots.h"
 #include "launcher/run_trace.h"
 #include "launcher/spelling.h"
 #include "monitoring/console.h"
@@ -61,14 +61,15 @@ class RankRun {
     } catch (...) {
       const Failure failure = describe_failure(std::current_exception());
       if (failure.code != kDoesNotFit) throw;
-      throw NothingFits(explain_memory(failure.message), 0);
+      const std::string rank = communicator_.describe(communicator_.rank());
+      throw NothingFits(explain_memory(choice_, rank, trainer_->steps_done() + 1, failure.message), 0);
     }
   }
 
  private:
   void train_and_save() {
     const int64_t every = config_.monitoring.evaluate_every;
-    if (every > 0) evaluate();
+    if (every > 0 && trainer_->steps_done() == 0) evaluate();
     const double started = now_seconds();
     while (trainer_->steps_done() < config_.run.steps) {
       StepReport report = trainer_->step();
@@ -79,28 +80,11 @@ class RankRun {
       for (auto& sink : sinks_) sink->step(report);
       trainer_->require_finite(report);
       if (every > 0 && report.step % every == 0 && report.step != config_.run.steps) evaluate();
+      if (snapshots_) snapshots_->step_ended(metrics(), tell_);
     }
     end_.seconds = now_seconds() - started;
     evaluate();
     finish();
-  }
-
-  // Memory has run out although the plan was to fit: against what was promised, and what would take less.
-  std::string explain_memory(const std::string& reason) const {
-    const uint64_t held = MemoryMeter::peak_bytes();
-    std::string sentence =
-        fmt::format("{} ran out of memory in step {} with {} in tensors, {} planned, under plan {} ({})",
-                    communicator_.describe(communicator_.rank()), trainer_->steps_done() + 1, format_bytes(held),
-                    format_bytes(choice_.planned.predicted.peak_bytes), strip_of(plan()), reason);
-    const auto budget = static_cast<int64_t>(held - held / 10);  // did fit, with room for what lies between tensors
-    try {
-      const PlannedStep fitting = fastest_plan(choice_.costs, budget);
-      sentence += fmt::format("; checkpointing.policy: budget with checkpointing.budget: {} plans {}, a peak of {}",
-                              budget, strip_of(fitting.plan), format_bytes(fitting.predicted.peak_bytes));
-    } catch (const DoesNotFit& failure) {
-      sentence += "; " + what_would_fit(failure, choice_.costs, budget);
-    }
-    return sentence;
   }
 
   // Everything that can be refused is refused here, before the first step and with nothing but the run directory made.
@@ -109,89 +93,49 @@ class RankRun {
     facts["build"] = fmt::format("{} {} {} LibTorch {}", kVersion, kCommit, kBuildType, kLibTorch);
     facts["threads"] = std::to_string(at::get_num_threads());  // they decide bits and workspaces
     facts["parameter table"] = describe_parameters(model_);
-    together(communicator_, [&] {
-      if (!std::filesystem::is_directory(config_.data_directory)) {
-        throw DataError(
-            fmt::format("data.directory: {} is no folder; make it with: reprise data prepare --out {} FILE...",
-                        config_.data_directory, config_.data_directory));
-      }
-      training_.emplace(config_.data_directory, "train");
-      validation_.emplace(config_.data_directory, "validation");
-      const ModelConfig& model = config_.model;
-      facts["training data"] = training_->describe(model.context + 1, model.vocabulary);
-      facts["validation data"] = validation_->describe(model.context + 1, model.vocabulary);
-    });
+    together(communicator_, [&] { open_data(facts); });
     require_agreement(communicator_, facts);
     together(communicator_, [&] {
-      check_batch();
-      if (communicator_.rank() == 0) RunDirectory::require_free(config_);
+      check_batch(config_, communicator_.size());
+      const bool is_there = std::filesystem::exists(config_.run.directory);
+      if (communicator_.rank() == 0 && is_there) lock_ = lock_run(config_);
     });
-    choose();
+    const StartPoint start = find_start(communicator_, config_, facts);
+    choice_ = choose_together(config_, communicator_, device_, model_);
     together(communicator_, [&] {
-      if (communicator_.rank() == 0) directory_.emplace(config_);
+      if (communicator_.rank() != 0) return;
+      if (!lock_) lock_ = lock_run(config_);  // makes the folder, now that nothing stands in the way
+      directory_.emplace(config_, start);
     });
     flat_.emplace(model_, true, config_.compute_type(), device_.device);
-    flat_->initialize(model_, config_.run.seed);
     together(communicator_,
              [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, config_.trainer()); });
+    if (start.snapshot.empty()) {
+      flat_->initialize(model_, config_.run.seed);
+    } else {
+      restore(start, *trainer_, model_, flat_->layout, communicator_);
+    }
     require_agreement(communicator_,
                       {{"bucket layout", describe_buckets(trainer_->buckets())},
                        {"plan", fmt::format("{} at {} sequences", strip_of(plan()), config_.micro_sequences)}});
     together(communicator_, [&] { open_sinks(); });
     if (config_.monitoring.trace) trace_.emplace(config_.run.directory, model_, communicator_);
-  }
-
-  // The micro-batch, the plan and its prediction, from figures that are equal on every rank.
-  void choose() {
-    agree_on_budget();
-    const FlatLayout layout = layout_of(model_);
-    std::optional<WireModel> wire;
-    if (communicator_.size() > 1) wire = fit_wire(communicator_, device_.device);
-    const double seconds = config_.micro_sequences == kAuto ? 2 : 4;  // several micro-batches to measure, or one
-    const auto measure = [&](const Config& candidate) {               // on every rank; the slowest one counts
-      CostTable costs;
-      together(communicator_, [&] {
-        costs = cached_costs(candidate, device_, communicator_.size(), seconds, [&] {
-          if (communicator_.rank() != 0) return;
-          fmt::print("measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
-                     candidate.micro_sequences, seconds);
-          std::fflush(stdout);
-        });
-      });
-      take_worst(communicator_, costs);
-      costs.wire = wire;
-      return costs;
-    };
-    try {
-      choice_ = choose_jointly(config_, communicator_.size(), communicator_.local_size(), &layout, measure);
-    } catch (const NothingFits& failure) {
-      throw SharedFailure(kDoesNotFit, failure.what());
-    } catch (const InvalidSetting& error) {
-      throw SharedFailure(kConfiguration, at_setting(config_, error).what());
+    if (config_.snapshot.every_steps > 0) {
+      snapshots_.emplace(config_, communicator_, model_, flat_->layout, *trainer_, facts, lock_ ? lock_->attempt() : 1);
     }
   }
 
-  // The smallest of the ranks' budgets, in bytes.
-  void agree_on_budget() {
-    std::string* budget = budget_of(config_);
-    if (budget == nullptr) return;
-    std::string own;
-    together(communicator_, [&] { own = std::to_string(budget_bytes(config_, *budget, communicator_.local_size())); });
-    const std::vector<std::string> budgets = gather_texts(communicator_, own);
-    const auto is_smaller = [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); };
-    *budget = *std::min_element(budgets.begin(), budgets.end(), is_smaller);
-  }
-
-  void check_batch() const {
-    const bool chooses = config_.micro_sequences == kAuto;
-    const int64_t at_once = (chooses ? 1 : config_.micro_sequences) * communicator_.size();
-    if (config_.global_sequences % at_once == 0) return;
-    const int64_t nearest = std::max<int64_t>(1, (config_.global_sequences + at_once / 2) / at_once) * at_once;
-    const std::string divisor =
-        chooses ? fmt::format("the {} ranks", communicator_.size())
-                : fmt::format("micro_sequences × ranks = {} × {}", config_.micro_sequences, communicator_.size());
-    throw ConfigError(fmt::format("batch.global_sequences: expected a multiple of {}, got {}; nearest: {}", divisor,
-                                  config_.global_sequences, nearest));
+  void open_data(std::map<std::string, std::string>& facts) {
+    if (!std::filesystem::is_directory(config_.data_directory)) {
+      throw DataError(
+          fmt::format("data.directory: {} is no folder; make it with: reprise data prepare --out {} FILE...",
+                      config_.data_directory, config_.data_directory));
+    }
+    training_.emplace(config_.data_directory, "train");
+    validation_.emplace(config_.data_directory, "validation");
+    const ModelConfig& model = config_.model;
+    facts["training data"] = training_->describe(model.context + 1, model.vocabulary);
+    facts["validation data"] = validation_->describe(model.context + 1, model.vocabulary);
   }
 
   void open_sinks() {
@@ -200,6 +144,7 @@ class RankRun {
       sinks_.push_back(make_console(stdout, config_.monitoring.every_steps));
       sinks_.push_back(make_json_lines(directory_->metrics()));
       sinks_.push_back(make_loss_plot(directory_->loss_plot()));
+      directory_->replay(*sinks_.back());
     }
     if (!config_.monitoring.prometheus_enabled) return;
     PrometheusExporter exporter =
@@ -229,6 +174,7 @@ class RankRun {
                          .plan = strip_of(plan()),
                          .plan_origin = plan().origin,
                          .ranks = communicator_.size(),
+                         .resumed_step = trainer_->steps_done(),
                          .parameters = model_.parameters().count(),
                          .steps = config_.run.steps,
                          .global_sequences = config_.global_sequences,
@@ -247,6 +193,13 @@ class RankRun {
     for (auto& sink : sinks_) sink->evaluation(report);
   }
 
+  void tell(const SnapshotReport& report) {
+    for (auto& sink : sinks_) sink->snapshot(report);
+    if (report.problem.empty() || communicator_.rank() != 0) return;
+    fmt::print(stderr, "reprise: snapshot of step {} {}: {}; training goes on\n", report.step,
+               report.saved ? "is saved, but older ones stay" : "is dropped", report.problem);
+  }
+
   void note(const StepReport& report) {
     end_.steps = report.step;
     end_.tokens += report.tokens;
@@ -255,8 +208,11 @@ class RankRun {
     step_seconds_.push_back(report.step_seconds);
   }
 
+  std::string metrics() const { return directory_ ? directory_->metrics() : ""; }
+
   void finish() {
     trainer_->expect_long_wait("save");
+    if (snapshots_) snapshots_->finish(tell_);
     together(communicator_, [&] {
       if (communicator_.rank() == 0) directory_->write_weights(model_, config_.tokenizer);
     });
@@ -270,6 +226,7 @@ class RankRun {
   Communicator& communicator_;
   const DeviceChoice device_;
   JointChoice choice_;
+  std::unique_ptr<RunLock> lock_;  // rank 0 only
   StageChain model_;
   std::optional<FlatModel> flat_;
   std::optional<TokenShards> training_, validation_;
@@ -277,6 +234,8 @@ class RankRun {
   std::optional<RunDirectory> directory_;  // rank 0 only
   std::optional<RunTrace> trace_;
   Sinks sinks_;
+  const RunSnapshots::Tell tell_ = [this](const SnapshotReport& report) { tell(report); };
+  std::optional<RunSnapshots> snapshots_;
   RunEnd end_;
   std::vector<double> step_seconds_;
 };

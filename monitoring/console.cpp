@@ -27,7 +27,7 @@ std::string format_loss(double loss) {
 }
 
 std::string compared(const char* what, double planned, double measured, std::string (*format)(double)) {
-  if (!(planned > 0)) return fmt::format("{:<9}  measured {}", what, format(measured));
+  if (!(planned > 0 && measured > 0)) return fmt::format("{:<9}  measured {}", what, format(measured));
   return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, format(planned), format(measured),
                      miss_percent(planned, measured));
 }
@@ -55,6 +55,7 @@ class Console final : public Sink {
   void start(const RunStart& run) override;
   void step(const StepReport& report) override;
   void evaluation(const EvaluationReport& report) override;
+  void snapshot(const SnapshotReport& report) override;
   void end(const RunEnd& end) override;
 
  private:
@@ -83,6 +84,7 @@ void Console::start(const RunStart& run) {
   print_line(fmt::format("{} steps of {} sequences of {} tokens, {} in a micro-batch", run.steps, run.global_sequences,
                          run.context, run.micro_sequences));
   print_line(fmt::format("plan {}  {}", run.plan, run.plan_origin));
+  if (run.resumed_step > 0) print_line(fmt::format("goes on after step {}", run.resumed_step));
   std::string planned;
   if (run.planned_peak_bytes > 0) planned += "  peak " + format_bytes(run.planned_peak_bytes);
   if (run.planned_step_seconds > 0) planned += "  step " + format_seconds(run.planned_step_seconds);
@@ -128,6 +130,13 @@ void Console::evaluation(const EvaluationReport& report) {
   print_line(fmt::format("evaluation {}/{}  loss {}  {} tokens in {}", report.step, steps_, format_loss(report.loss),
                          format_count(report.tokens), format_seconds(report.seconds)),
              cyan);
+}
+
+void Console::snapshot(const SnapshotReport& report) {
+  keep_step_line();  // a problem is told on stderr
+  if (!report.saved) return;
+  print_line(fmt::format("snapshot {}/{}  {} in {}", report.step, steps_,
+                         format_bytes(static_cast<double>(report.bytes)), format_seconds(report.seconds)));
 }
 
 void Console::end(const RunEnd& end) {

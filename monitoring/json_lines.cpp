@@ -46,9 +46,9 @@ class JsonLines final : public Sink {
   JsonLines& operator=(const JsonLines&) = delete;
 
   void start(const RunStart& run) override {
-    write_line("start", JSON_FIELDS(run.run, run.model, run.plan, run.plan_origin, run.ranks, run.parameters, run.steps,
-                                    run.global_sequences, run.micro_sequences, run.context, run.flops_per_token,
-                                    run.planned_peak_bytes, run.planned_step_seconds));
+    write_line("start", JSON_FIELDS(run.run, run.model, run.plan, run.plan_origin, run.ranks, run.resumed_step,
+                                    run.parameters, run.steps, run.global_sequences, run.micro_sequences, run.context,
+                                    run.flops_per_token, run.planned_peak_bytes, run.planned_step_seconds));
   }
 
   void step(const StepReport& report) override {
@@ -62,6 +62,11 @@ class JsonLines final : public Sink {
 
   void evaluation(const EvaluationReport& report) override {
     write_line("evaluation", JSON_FIELDS(report.step, report.loss, report.tokens, report.seconds));
+  }
+
+  void snapshot(const SnapshotReport& report) override {
+    write_line("snapshot", JSON_FIELDS(report.step, report.saved, report.problem, report.bytes, report.seconds,
+                                       report.stall_seconds));
   }
 
   void end(const RunEnd& end) override {

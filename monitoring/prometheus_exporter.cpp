@@ -64,6 +64,7 @@ class ExporterSink final : public Sink {
         port_(exposer_->GetListeningPorts().at(0)) {
     step_duration();
     count({}, 0);
+    count_snapshots(0, 0);
     exposer_->RegisterCollectable(registry_);
   }
   ~ExporterSink() override { stop_at_once(exposer_, host_, port_); }
@@ -85,6 +86,12 @@ class ExporterSink final : public Sink {
   void evaluation(const EvaluationReport& report) override {
     set("reprise_validation_loss", "Mean over the held-out targets, nats", report.loss);
   }
+  void snapshot(const SnapshotReport& report) override {
+    count_snapshots(report.saved ? 1 : 0, report.saved ? 0 : 1);
+    if (!report.saved) return;
+    set("reprise_snapshot_step", "Of the newest durable snapshot of this run", static_cast<double>(report.step));
+    set("reprise_snapshot_seconds", "From its step's end until it was durable", report.seconds);
+  }
 
   std::string address() const { return fmt::format("{}:{}", host_, port_); }
 
@@ -102,6 +109,12 @@ class ExporterSink final : public Sink {
       add("reprise_phase_seconds_total", "Wall-clock of this rank by phase; the phases are disjoint", seconds,
           {{"phase", name.substr(0, name.rfind('_'))}});
     }
+  }
+
+  void count_snapshots(int saved, int dropped) {
+    const char* const help = "Snapshots of this run, durable ones and dropped ones";
+    add("reprise_snapshots_total", help, saved, {{"result", "saved"}});
+    add("reprise_snapshots_total", help, dropped, {{"result", "dropped"}});
   }
 
   // A series is made the first time; the registry hands out the same one for the same name and labels from then on.

@@ -44,9 +44,19 @@ struct EvaluationReport {
   double seconds = 0;
 };
 
+struct SnapshotReport {
+  int64_t step = 0;
+  bool saved = true;         // durable; false: dropped, and the one before is still the newest
+  std::string problem;       // one line: why it was dropped, or why older ones could not be removed; may be empty
+  int64_t bytes = 0;         // of tensors, over all ranks
+  double seconds = 0;        // from the step's end until it was known to be durable
+  double stall_seconds = 0;  // that training waited for it on this rank
+};
+
 struct RunStart {
   std::string run, model, plan, plan_origin;  // plan: one character a stage
   int ranks = 1;
+  int64_t resumed_step = 0;  // done before this start
   int64_t parameters = 0, steps = 0, global_sequences = 0, micro_sequences = 0, context = 0;
   double flops_per_token = 0;  // 6N + 6·L·C·T (MFU counts no recomputation)
   uint64_t planned_peak_bytes = 0;
@@ -82,6 +92,7 @@ class Sink {
   virtual void start(const RunStart&) {}
   virtual void step(const StepReport&) {}
   virtual void evaluation(const EvaluationReport&) {}
+  virtual void snapshot(const SnapshotReport&) {}
   virtual void end(const RunEnd&) {}
 };
 

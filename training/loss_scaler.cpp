@@ -10,6 +10,12 @@ LossScaler::LossScaler(bool is_dynamic, torch::Device device) {
   good_updates_ = torch::zeros({}, torch::TensorOptions(device).dtype(torch::kInt32));
 }
 
+void LossScaler::resume(double scale, int64_t good_updates) {
+  if (!is_dynamic()) return;
+  scale_.fill_(scale);
+  good_updates_.fill_(good_updates);
+}
+
 void LossScaler::update(const torch::Tensor& found_inf) {
   if (!is_dynamic()) return;
   at::_amp_update_scale_(scale_, good_updates_, found_inf, kGrowth, kBackoff, kGrowthInterval);

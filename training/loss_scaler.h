@@ -20,6 +20,9 @@ class LossScaler {
   bool is_dynamic() const { return scale_.defined(); }
   double read() const { return is_dynamic() ? scale_.item<double>() : 1; }  // the host waits
 
+  int64_t good_updates() const { return is_dynamic() ? good_updates_.item<int64_t>() : 0; }  // the host waits
+  void resume(double scale, int64_t good_updates);                                           // does nothing when off
+
   void update(const torch::Tensor& found_inf);  // () fp32: 1 when the update was skipped, else 0
 
  private:

@@ -90,4 +90,9 @@ void AdamW::step(double learning_rate, const GradientCheck& check) {
   if (computed_.defined()) computed_.copy_(parameters_);
 }
 
+void AdamW::resume(double updates) {
+  count_.fill_(updates);
+  if (computed_.defined()) computed_.copy_(parameters_);
+}
+
 }  // namespace reprise

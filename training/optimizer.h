@@ -57,6 +57,13 @@ class AdamW {
   // Leaves the clipped gradients in the flat tensor. Does nothing, moments and count included, when found_inf is 1.
   void step(double learning_rate, const GradientCheck& check);
 
+  // What a snapshot holds of it, beside the parameters. The flat moments may be filled from outside; resume() then says
+  // how many updates they have seen. The host waits.
+  const torch::Tensor& first_moment() const { return first_moment_; }    // (numel)
+  const torch::Tensor& second_moment() const { return second_moment_; }  // (numel)
+  double updates() const { return count_.item<double>(); }
+  void resume(double updates);
+
  private:
   struct Group {  // the views of all ranges of one kind
     std::vector<torch::Tensor> parameters, gradients, first_moments, second_moments, counts;

@@ -19,6 +19,7 @@ constexpr double kStepPatience = 5;  // and a step so many median steps
 Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& communicator, const TokenShards& shards,
                  TrainerSetting setting)
     : model_(model),
+      parameters_(flat.parameters),
       communicator_(communicator),
       setting_(setting),
       device_(model.device()),
@@ -111,6 +112,22 @@ void Trainer::require_finite(const StepReport& report) const {
       "step {}: the gradient is not finite (loss {}, gradient norm {}); the weights are those of step {}. Lower "
       "optimizer.learning_rate, or set optimizer.on_non_finite: skip",
       report.step, report.loss, report.grad_norm, report.step - 1));
+}
+
+std::vector<FlatState> Trainer::states() const {
+  return {{"parameters", parameters_},
+          {"first_moment", optimizer_.first_moment()},
+          {"second_moment", optimizer_.second_moment()}};
+}
+
+Progress Trainer::progress() const { return {step_, optimizer_.updates(), scaler_.read(), scaler_.good_updates()}; }
+
+void Trainer::resume(const Progress& progress) {
+  step_ = progress.step;
+  optimizer_.resume(progress.updates);
+  scaler_.resume(progress.loss_scale, progress.good_updates);
+  loss_scale_ = scaler_.read();
+  data_.seek(step_);
 }
 
 EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windows) {

@@ -10,6 +10,7 @@
 #include "training/flat_model.h"
 #include "training/loss_scaler.h"
 #include "training/optimizer.h"
+#include "training/snapshot_format.h"
 #include "training/token_data.h"
 
 namespace reprise {
@@ -51,6 +52,13 @@ class Trainer {
   // Room for what happens between steps and takes longer than one (start, evaluation, save): sets the wait limit.
   void expect_long_wait(const char* during);
 
+  // What a snapshot holds: the flat tensors of parameters and optimizer, and where training stands; the host waits for
+  // the latter. Once the tensors have been filled again, on every rank alike, resume() goes on from there, as if
+  // nothing had happened. All three of this rank alone.
+  std::vector<FlatState> states() const;
+  Progress progress() const;
+  void resume(const Progress& progress);
+
   int64_t steps_done() const { return step_; }
   const SegmentExecutor& executor() const { return executor_; }
   const ReducerTimes& reducer_times() const { return reducer_.times(); }  // of the last step
@@ -62,6 +70,7 @@ class Trainer {
   double wait_limit() const;
 
   StageChain& model_;
+  const torch::Tensor parameters_;  // flat
   Communicator& communicator_;
   const TrainerSetting setting_;
   const torch::Device device_;  // the model's

@@ -113,7 +113,7 @@ const Broken kBroken[] = {
     {"distributed: {deadline: 0s}", "2 distributed.deadline: ", "did you mean 0.1s?"},
     {"precision: {compute: fp16}",
      "2 precision.loss_scaling: ", "expected dynamic with precision.compute: fp16, got off"},
-    {"snapshot: {every: 3}", "2 snapshot.every: ", "expected no key here"},
+    {"snapshot: {every: 3}", "2 snapshot.every: ", "expected one of every_steps, keep, keep_every, resume"},
     {"monitoring: {prometheus: {listen: 80}}", "2 monitoring.prometheus.listen: ", "did you mean 127.0.0.1:0?"},
     {"monitoring: {prometheus: true}", "2 monitoring.prometheus: ", "expected a map of keys, got true"},
     {"monitoring: {every_steps: 0}", "2 monitoring.every_steps: ", "did you mean 1?"},
@@ -159,7 +159,8 @@ TEST_F(ConfigTest, MissingFileAndBinaryFile) {
 }
 
 constexpr const char* kFull =
-    R"(run: {name: full, directory: /tmp/somewhere else, seed: 18, steps: 300, device: cpu, overwrite: true}
+    R"(run: {name: full, directory: /tmp/somewhere else, seed: 18, steps: 300, device: cpu, overwrite: true,
+      init: runs/other}
 model:
   family: llama
   layers: 2
@@ -184,7 +185,7 @@ checkpointing: {policy: segments, group: 5, every: 4, ratio: 0.3, list: [1, 0],
 distributed: {backend: mpi, share_device: true, bucket_bytes: 1.5MiB, first_bucket_bytes: 1000, overlap: false,
   deadline: 2500ms}
 precision: {compute: bf16, reduce: bf16, loss_scaling: dynamic}
-snapshot: {}
+snapshot: {every_steps: 7, keep: 3, keep_every: 70, resume: never}
 monitoring: {every_steps: 5, evaluate_every: 50, evaluate_windows: 9, trace: true,
   prometheus: {enabled: false, listen: "0.0.0.0:9100"}}
 )";

@@ -58,12 +58,16 @@ class BadConfiguration(ProgramTest):
         self.assert_fails(result, CONFIGURATION, "batch.global_sequences", "8")
         self.assertFalse((self.folder / "run").exists())
 
+    @staticmethod
+    def contents(folder):  # but for who wrote there last
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
     def test_run_that_exists(self):
         first = self.train(run={"steps": 2})
         again = ["train", self.config, "run.steps=3", f"run.directory={first.folder}"]
-        before = {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()}
+        before = self.contents(first.folder)
         self.assert_fails(reprise(*again), CONFIGURATION, "run.overwrite", str(first.folder))
-        self.assertEqual(before, {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()})
+        self.assertEqual(before, self.contents(first.folder))
         self.assertEqual(reprise(*again, "run.overwrite=true").returncode, DONE)
 
 

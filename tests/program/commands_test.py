@@ -93,7 +93,8 @@ class Commands(ProgramTest):
     def test_run_and_what_follows(self):
         run = self.train(model={"dropout": 0.0}, run={"steps": 30}, monitoring={"evaluate_every": 10})
         files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
-        self.assertEqual(files, {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "final/model.safetensors"})
+        self.assertEqual(files, {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "lock",
+                                 "final/model.safetensors"})
         xml.etree.ElementTree.parse(run.folder / "loss.svg")
         plan = json.loads((run.folder / "plan.json").read_text())
         self.assertEqual(sorted(plan), ["origin", "plan", "predicted", "strip"])

@@ -1,0 +1,91 @@
+#include "launcher/run_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "checkpointing/memory_meter.h"
+#include "distributed/agreement.h"
+#include "launcher/exit_codes.h"
+#include "launcher/job.h"
+#include "launcher/measured_costs.h"
+#include "launcher/plan_choice.h"
+#include "monitoring/format.h"
+#include "training/flat_model.h"
+
+namespace reprise {
+namespace {
+
+// The smallest of the ranks' budgets, in bytes.
+void agree_on_budget(Config& config, Communicator& communicator) {
+  std::string* budget = budget_of(config);
+  if (budget == nullptr) return;
+  std::string own;
+  together(communicator, [&] { own = std::to_string(budget_bytes(config, *budget, communicator.local_size())); });
+  const std::vector<std::string> budgets = gather_texts(communicator, own);
+  const auto is_smaller = [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); };
+  *budget = *std::min_element(budgets.begin(), budgets.end(), is_smaller);
+}
+
+}  // namespace
+
+void check_batch(const Config& config, int ranks) {
+  const bool chooses = config.micro_sequences == kAuto;
+  const int64_t at_once = (chooses ? 1 : config.micro_sequences) * ranks;
+  if (config.global_sequences % at_once == 0) return;
+  const int64_t nearest = std::max<int64_t>(1, (config.global_sequences + at_once / 2) / at_once) * at_once;
+  const std::string divisor = chooses ? fmt::format("the {} ranks", ranks)
+                                      : fmt::format("micro_sequences × ranks = {} × {}", config.micro_sequences, ranks);
+  throw ConfigError(fmt::format("batch.global_sequences: expected a multiple of {}, got {}; nearest: {}", divisor,
+                                config.global_sequences, nearest));
+}
+
+JointChoice choose_together(Config& config, Communicator& communicator, const DeviceChoice& device,
+                            const StageChain& model) {
+  agree_on_budget(config, communicator);
+  const FlatLayout layout = layout_of(model);
+  std::optional<WireModel> wire;
+  if (communicator.size() > 1) wire = fit_wire(communicator, device.device);
+  const double seconds = config.micro_sequences == kAuto ? 2 : 4;  // several micro-batches to measure, or one
+  const auto measure = [&](const Config& candidate) {              // on every rank; the slowest one counts
+    CostTable costs;
+    together(communicator, [&] {
+      costs = cached_costs(candidate, device, communicator.size(), seconds, [&] {
+        if (communicator.rank() != 0) return;
+        fmt::print("measuring the stages on this machine, {} sequences at once: about {:.0f} s, once\n",
+                   candidate.micro_sequences, seconds);
+        std::fflush(stdout);
+      });
+    });
+    take_worst(communicator, costs);
+    costs.wire = wire;
+    return costs;
+  };
+  try {
+    return choose_jointly(config, communicator.size(), communicator.local_size(), &layout, measure);
+  } catch (const NothingFits& failure) {
+    throw SharedFailure(kDoesNotFit, failure.what());
+  } catch (const InvalidSetting& error) {
+    throw SharedFailure(kConfiguration, at_setting(config, error).what());
+  }
+}
+
+std::string explain_memory(const JointChoice& choice, const std::string& rank, int64_t step,
+                           const std::string& reason) {
+  const uint64_t held = MemoryMeter::peak_bytes();
+  std::string sentence = fmt::format(
+      "{} ran out of memory in step {} with {} in tensors, {} planned, under plan {} ({})", rank, step,
+      format_bytes(held), format_bytes(choice.planned.predicted.peak_bytes), strip_of(choice.planned.plan), reason);
+  const auto budget = static_cast<int64_t>(held - held / 10);  // did fit, with room for what lies between tensors
+  try {
+    const PlannedStep fitting = fastest_plan(choice.costs, budget);
+    sentence += fmt::format("; checkpointing.policy: budget with checkpointing.budget: {} plans {}, a peak of {}",
+                            budget, strip_of(fitting.plan), format_bytes(fitting.predicted.peak_bytes));
+  } catch (const DoesNotFit& failure) {
+    sentence += "; " + what_would_fit(failure, choice.costs, budget);
+  }
+  return sentence;
+}
+
+}  // namespace reprise

@@ -1,0 +1,95 @@
+#include "launcher/run_snapshots.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "launcher/host_facts.h"
+#include "launcher/job.h"
+#include "training/durable_file.h"
+
+namespace reprise {
+namespace {
+
+std::string batch_job() {
+  const char* job = std::getenv("SLURM_JOB_ID");
+  return job == nullptr ? "" : job;
+}
+
+int64_t size_of(const std::string& path) {
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path, error);
+  return error ? 0 : static_cast<int64_t>(bytes);
+}
+
+}  // namespace
+
+std::unique_ptr<RunLock> lock_run(const Config& config) {
+  const std::string& directory = config.run.directory;
+  make_folder(directory);
+  try {
+    auto lock =
+        std::make_unique<RunLock>(directory + "/lock", LockOwner{read_host_facts().host, batch_job(), getpid()});
+    if (lock->lost_owner()) {
+      fmt::print(stderr, "reprise: takes {} over from {}, which did not end in good order\n", directory,
+                 lock->lost_owner()->text());
+    }
+    return lock;
+  } catch (const RunInUse& error) {
+    throw ConfigError(
+        fmt::format("run.directory: expected a folder that nobody writes, got {}, which {} writes; wait "
+                    "for its end, end it, or choose another run.name",
+                    directory, error.what()));
+  }
+}
+
+void restore(const StartPoint& start, Trainer& trainer, const StageChain& model, const FlatLayout& layout,
+             Communicator& communicator) {
+  const std::vector<FlatState> states = trainer.states();
+  together(communicator, [&] {
+    if (communicator.rank() == 0) read_state(start.snapshot, start.manifest, model, layout, states);
+  });
+  for (const FlatState& state : states) communicator.broadcast(state.flat, 0);
+  trainer.resume(start.manifest.progress);
+}
+
+RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, const StageChain& model,
+                           const FlatLayout& layout, const Trainer& trainer,
+                           const std::map<std::string, std::string>& facts, int64_t attempt)
+    : config_(config),
+      trainer_(trainer),
+      facts_(snapshot_facts(config, facts, communicator.size())),
+      writer_(disk_, communicator, model, layout, trainer.states(),
+              {.folder = snapshot_folder(config.run.directory),
+               .suffix = fmt::format("{}-{}", config.run.name, attempt),
+               .keep = config.snapshot.keep,
+               .keep_every = config.snapshot.keep_every}) {}
+
+void RunSnapshots::step_ended(const std::string& metrics, const Tell& tell) {
+  const int64_t step = trainer_.steps_done(), every = config_.snapshot.every_steps;
+  report(writer_.poll(), tell);
+  if (step % every != 0 && step != config_.run.steps) return;
+  const double asked = now_seconds();
+  report(writer_.finish(), tell);
+  Manifest manifest{trainer_.progress(), facts_, {}};
+  manifest.facts["metrics_bytes"] = std::to_string(size_of(metrics));
+  writer_.begin(std::move(manifest), {{"config.yaml", to_yaml(config_, false)}});
+  stall_seconds_ = now_seconds() - asked;
+}
+
+void RunSnapshots::finish(const Tell& tell) { report(writer_.finish(), tell); }
+
+void RunSnapshots::report(const std::optional<SnapshotOutcome>& outcome, const Tell& tell) {
+  if (!outcome) return;
+  tell({.step = outcome->step,
+        .saved = outcome->failure.empty(),
+        .problem = outcome->failure + outcome->warning,
+        .bytes = outcome->bytes,
+        .seconds = outcome->seconds,
+        .stall_seconds = stall_seconds_});
+}
+
+}  // namespace reprise

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "launcher/config.h"
+#include "launcher/start_point.h"
+#include "monitoring/step_report.h"
+#include "training/run_lock.h"
+#include "training/snapshot_writer.h"
+#include "training/trainer.h"
+
+namespace reprise {
+
+// The right to write a run's directory, which it makes; says on stderr when it was taken from a process that died.
+// Throws ConfigError when another process holds it.
+std::unique_ptr<RunLock> lock_run(const Config& config);
+
+// Collective: fills the trainer's flat tensors from a snapshot that rank 0 reads, and goes on from there.
+void restore(const StartPoint& start, Trainer& trainer, const StageChain& model, const FlatLayout& layout,
+             Communicator& communicator);
+
+// Saves a run while it trains, as snapshot.* says. Collective, main thread.
+class RunSnapshots {
+ public:
+  // `texts`: further files of a snapshot by name; `facts` as for find_start(); `attempt` of the run. All on rank 0.
+  RunSnapshots(const Config& config, Communicator& communicator, const StageChain& model, const FlatLayout& layout,
+               const Trainer& trainer, const std::map<std::string, std::string>& facts, int64_t attempt);
+
+  // At the end of every step, once it is reported: how a save ended that was under way, and a new one where one is due;
+  // `metrics`: the file whose length a snapshot remembers.
+  using Tell = std::function<void(const SnapshotReport&)>;
+  void step_ended(const std::string& metrics, const Tell& tell);
+  void finish(const Tell& tell);  // waits for the one under way
+
+ private:
+  void report(const std::optional<SnapshotOutcome>& outcome, const Tell& tell);
+
+  const Config& config_;
+  const Trainer& trainer_;
+  const std::map<std::string, std::string> facts_;
+  double stall_seconds_ = 0;  // of the save under way
+  Disk disk_;
+  SnapshotWriter writer_;
+};
+
+}  // namespace reprise

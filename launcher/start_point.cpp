@@ -1,0 +1,161 @@
+#include "launcher/start_point.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include "distributed/agreement.h"
+#include "launcher/job.h"
+#include "launcher/run_directory.h"
+#include "training/errors.h"
+#include "training/snapshot_store.h"
+
+namespace reprise {
+namespace {
+
+namespace fs = std::filesystem;
+using Facts = std::map<std::string, std::string>;
+
+// Settings and facts that do not decide what is computed, by prefix: how the work is split, watched and kept.
+constexpr std::string_view kSystem[] = {
+    "run.name",       "run.device",      "run.overwrite", "run.init",      "batch.micro_",
+    "checkpointing.", "distributed.",    "monitoring.",   "snapshot.",     "build",
+    "threads",        "validation data", "ranks",         "metrics_bytes", "model.head_chunk_tokens"};
+
+bool is_mathematical(const std::string& key, const Config& config) {
+  if (key == "run.steps") return config.optimizer.schedule != Schedule::constant;  // else no update depends on it
+  return std::ranges::none_of(kSystem, [&](std::string_view prefix) { return key.starts_with(prefix); });
+}
+
+void require_same_mathematics(const std::string& snapshot, const Facts& saved, const Facts& now, const Config& config) {
+  std::vector<std::string> differences;
+  std::string table;
+  for (const auto& [key, value] : now) {
+    const auto found = saved.find(key);
+    const std::string before = found == saved.end() ? "nothing" : found->second;
+    if (before == value || !is_mathematical(key, config)) continue;
+    differences.push_back(fmt::format("{} was {}, is {}", key, before, value));
+    table += fmt::format("  {:<28} {:<28} {}\n", key, before, value);
+  }
+  if (differences.empty()) return;
+  fmt::print(stderr, "  {:<28} {:<28} {}\n{}", "setting", "snapshot", "now", table);
+  throw ConfigError(fmt::format(
+      "{} cannot go on with other settings: {}. Restore them, take another run.name (and run.init for its weights), "
+      "or set run.overwrite=true to begin anew",
+      snapshot, fmt::join(differences, "; ")));
+}
+
+// The newest good snapshot of a store; nothing when there is none at all.
+std::optional<SnapshotStore::Found> newest_of(const std::string& folder, const std::string& advice) {
+  Disk disk;
+  const SnapshotStore store(disk, folder);
+  const auto reject = [&](const std::string& name, const std::string& reason) {
+    fmt::print(stderr, "reprise: {} is rejected: {}\n", name, reason);
+  };
+  std::optional<SnapshotStore::Found> found = store.newest_good(reject);
+  if (!found && !store.steps().empty()) {
+    throw DataError(fmt::format("{}: none of its {} snapshots is good; {}", folder, store.steps().size(), advice));
+  }
+  return found;
+}
+
+// snapshot.resume: PATH; a snapshot, a run, or a run's folder of snapshots.
+SnapshotStore::Found snapshot_at(const std::string& path) {
+  Disk disk;
+  if (fs::exists(path + "/manifest.json")) return {path, verify_snapshot(disk, path)};
+  const std::string folder = fs::is_directory(snapshot_folder(path)) ? snapshot_folder(path) : path;
+  const auto found = newest_of(folder, "name another one as snapshot.resume");
+  if (!found) throw DataError(fmt::format("snapshot.resume: expected a snapshot or a run with one, got {}", path));
+  return *found;
+}
+
+// A run that was ended before its first snapshot may be begun again over what it left: a job that comes back must not
+// wait for a person. It has to be this run.
+bool may_begin_again(const Config& config, const Facts& now) {
+  const std::string& directory = config.run.directory;
+  const bool is_unfinished = fs::exists(directory + "/config.yaml") && !fs::exists(directory + "/final");
+  if (config.snapshot.every_steps == 0 || !is_unfinished) return false;
+  try {
+    const Facts before = agreement_fields(load_config(directory + "/config.yaml", {}, false));
+    return std::ranges::all_of(before, [&](const auto& field) {
+      const auto found = now.find(field.first);
+      return !is_mathematical(field.first, config) || (found != now.end() && found->second == field.second);
+    });
+  } catch (const ConfigError&) {
+    return false;
+  }
+}
+
+StartPoint look(const Config& config, const Facts& now) {
+  using Kind = StartPoint::Kind;
+  const std::string& resume = config.snapshot.resume;
+  if (config.run.overwrite) return {};
+  std::optional<SnapshotStore::Found> found;
+  Kind kind = Kind::continued;
+  if (resume != "never") {
+    found = newest_of(snapshot_folder(config.run.directory), "set run.overwrite=true to begin anew");
+    if (!found && may_begin_again(config, now)) return {.kind = Kind::over};
+  }
+  if (!found) RunDirectory::require_free(config);
+  if (!found && resume != "auto" && resume != "never") {
+    found = snapshot_at(resume);
+    kind = Kind::from;
+  }
+  if (!found) return {};
+  require_same_mathematics(found->path, found->manifest.facts, now, config);
+  return {kind, found->path, found->manifest};
+}
+
+// What every rank needs of it: not the hashes, and of the facts what `auto` had become.
+std::string share_text(const StartPoint& start) {
+  Manifest manifest = start.manifest;
+  manifest.files.clear();
+  return fmt::format("{}\n{}\n{}", static_cast<int>(start.kind), start.snapshot, format_manifest(manifest));
+}
+
+StartPoint parse_share(const std::string& text) {
+  const size_t first = text.find('\n'), second = text.find('\n', first + 1);
+  return {static_cast<StartPoint::Kind>(std::stoi(text)), text.substr(first + 1, second - first - 1),
+          parse_manifest(text.substr(second + 1))};
+}
+
+void keep_choices(Config& config, const Facts& saved) {
+  for (const char* key : {"batch.micro_sequences", "distributed.bucket_bytes", "distributed.first_bucket_bytes"}) {
+    const auto was = saved.find(key);
+    if (was != saved.end() && agreement_fields(config).at(key) == "auto") {
+      read_override(config, fmt::format("{}={}", key, was->second));
+    }
+  }
+}
+
+}  // namespace
+
+std::string snapshot_folder(const std::string& run_directory) { return run_directory + "/snapshots"; }
+
+Facts snapshot_facts(const Config& config, const Facts& facts, int ranks) {
+  Facts all = agreement_fields(config);
+  all.insert(facts.begin(), facts.end());
+  all["ranks"] = std::to_string(ranks);
+  return all;
+}
+
+StartPoint find_start(Communicator& communicator, Config& config, const Facts& facts) {
+  const Facts now = snapshot_facts(config, facts, communicator.size());
+  StartPoint start;
+  together(communicator, [&] {
+    if (communicator.rank() == 0) start = look(config, now);
+  });
+  const std::vector<FileFacts> files = start.manifest.files;
+  start = parse_share(gather_texts(communicator, communicator.rank() == 0 ? share_text(start) : "")[0]);
+  start.manifest.files = files;
+  if (!start.snapshot.empty() && start.manifest.fact("ranks") == now.at("ranks")) {
+    keep_choices(config, start.manifest.facts);
+  }
+  return start;
+}
+
+}  // namespace reprise

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "distributed/communicator.h"
+#include "launcher/config.h"
+#include "training/snapshot_format.h"
+
+namespace reprise {
+
+// Where a run begins, the same on every rank.
+struct StartPoint {
+  enum class Kind {
+    afresh,    // in a folder without a run, or over the run there when run.overwrite says so
+    over,      // over the run there, which never came to a snapshot
+    from,      // afresh too, but with the state of another run's snapshot
+    continued  // the run in the folder goes on
+  };
+  Kind kind = Kind::afresh;
+  std::string snapshot;  // its folder; empty: none
+  Manifest manifest;     // of the snapshot
+};
+
+// The folder of a run's snapshots.
+std::string snapshot_folder(const std::string& run_directory);
+
+// Facts for the manifest of a snapshot: every setting, and what else must fit when a run goes on.
+std::map<std::string, std::string> snapshot_facts(const Config& config, const std::map<std::string, std::string>& facts,
+                                                  int ranks);
+
+// Collective; rank 0 reads. Looks for the newest good snapshot of the run in its directory, says on stderr why newer
+// ones are rejected, and puts what `auto` had become there into `config` when the ranks are as many. `facts`: of the
+// data, the parameter table and the build. Throws SharedFailure: configuration, when the snapshot's settings differ in
+// what decides the numbers (a table on stderr says how) or the folder holds a run that may not be replaced; bad input,
+// when there are snapshots but no good one.
+StartPoint find_start(Communicator& communicator, Config& config, const std::map<std::string, std::string>& facts);
+
+}  // namespace reprise
