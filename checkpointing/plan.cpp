@@ -47,15 +47,14 @@ void check_plan(const Plan& plan, const std::vector<StageShape>& stages) {
     throw std::invalid_argument(
         fmt::format("save: expected {} levels, one per stage, got {}", stages.size(), plan.save.size()));
   }
-  for (const Segment& segment : plan.segments) {
-    const SaveLevel level = plan.save[static_cast<size_t>(segment.first)];
-    for (int s = segment.first + 1; s <= segment.last; ++s) {
+  for (const auto& [first, last, recompute] : plan.segments) {
+    const SaveLevel level = plan.save[static_cast<size_t>(first)];
+    for (int s = first + 1; s <= last; ++s) {
       const SaveLevel other = plan.save[static_cast<size_t>(s)];
-      if (other != level) {
-        throw std::invalid_argument(
-            fmt::format("save: expected {} for stage {} as for the rest of its recomputed segment, got {}",
-                        name_of(level), s, name_of(other)));
-      }
+      if (other == level) continue;
+      throw std::invalid_argument(
+          fmt::format("save: expected {} for stage {} as for the rest of its recomputed segment, got {}",
+                      name_of(level), s, name_of(other)));
     }
   }
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -14,11 +13,10 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Every rank's words, (ranks, words) int64. A sum in which each rank fills only its own row is exact.
-torch::Tensor gather_words(Communicator& communicator, const std::vector<int64_t>& words) {
-  const auto columns = static_cast<int64_t>(words.size());
-  torch::Tensor rows = torch::zeros({communicator.size(), columns}, torch::kInt64);
-  std::copy(words.begin(), words.end(), rows.mutable_data_ptr<int64_t>() + communicator.rank() * columns);
+// Every rank's (words) int64, as (ranks, words). A sum in which each rank fills only its own row is exact.
+torch::Tensor gather_words(Communicator& communicator, const torch::Tensor& words) {
+  const torch::Tensor rows = torch::zeros({communicator.size(), words.numel()}, torch::kInt64);
+  rows[communicator.rank()].copy_(words);
   communicator.start_sum(rows)->wait();
   return rows;
 }
@@ -41,10 +39,9 @@ std::string difference(const Communicator& communicator, const std::string& key,
 }  // namespace
 
 std::vector<std::string> gather_texts(Communicator& communicator, const std::string& text) {
-  const torch::Tensor lengths = gather_words(communicator, {static_cast<int64_t>(text.size())});
-  const int64_t longest = lengths.max().item<int64_t>();
-  std::vector<int64_t> padded((longest + sizeof(int64_t) - 1) / sizeof(int64_t));
-  std::copy(text.begin(), text.end(), reinterpret_cast<char*>(padded.data()));
+  const torch::Tensor lengths = gather_words(communicator, torch::tensor({std::ssize(text)}));
+  const torch::Tensor padded = torch::zeros({lengths.max().item<int64_t>() / 8 + 1}, torch::kInt64);
+  std::copy(text.begin(), text.end(), static_cast<char*>(padded.mutable_data_ptr()));
   const torch::Tensor rows = gather_words(communicator, padded);
   std::vector<std::string> texts;
   for (int rank = 0; rank < communicator.size(); ++rank) {
@@ -54,23 +51,14 @@ std::vector<std::string> gather_texts(Communicator& communicator, const std::str
   return texts;
 }
 
-std::vector<std::vector<double>> gather_figures(Communicator& communicator, const std::vector<double>& figures) {
-  std::vector<int64_t> bits(figures.size());
-  std::transform(figures.begin(), figures.end(), bits.begin(), [](double f) { return std::bit_cast<int64_t>(f); });
-  const torch::Tensor rows = gather_words(communicator, bits).view(torch::kFloat64);
-  std::vector<std::vector<double>> gathered;
-  for (int rank = 0; rank < communicator.size(); ++rank) {
-    const double* begin = rows.const_data_ptr<double>() + rank * rows.size(1);
-    gathered.emplace_back(begin, begin + rows.size(1));
-  }
-  return gathered;
+torch::Tensor gather_figures(Communicator& communicator, const std::vector<double>& figures) {
+  const torch::Tensor own = torch::tensor(figures, torch::kFloat64);
+  return gather_words(communicator, own.view(torch::kInt64)).view(torch::kFloat64);  // the bits, which add exactly
 }
 
-std::vector<double> largest_figures(Communicator& communicator, std::vector<double> figures) {
-  for (const std::vector<double>& others : gather_figures(communicator, figures)) {
-    for (size_t i = 0; i < figures.size(); ++i) figures[i] = std::max(figures[i], others[i]);
-  }
-  return figures;
+std::vector<double> largest_figures(Communicator& communicator, const std::vector<double>& figures) {
+  const torch::Tensor largest = gather_figures(communicator, figures).amax(0);  // (figures)
+  return {largest.const_data_ptr<double>(), largest.const_data_ptr<double>() + largest.numel()};
 }
 
 void require_agreement(Communicator& communicator, const std::map<std::string, std::string>& fields) {

@@ -21,7 +21,7 @@ double clock_offset(Communicator& communicator) {
     communicator.barrier();
     const double left = now_seconds();
     const double slowest = largest_figures(communicator, {left - arrived})[0];
-    const double clock_of_first = gather_figures(communicator, {left})[0][0];
+    const double clock_of_first = gather_figures(communicator, {left})[0][0].item<double>();
     if (round > 0 && slowest >= quickest) continue;
     quickest = slowest;
     offset = clock_of_first - left;

@@ -54,9 +54,7 @@ void SnapshotWriter::begin(Manifest manifest, std::map<std::string, std::string>
 std::optional<SnapshotOutcome> SnapshotWriter::poll() {
   if (!is_busy()) return std::nullopt;
   const bool is_ready = !work_.valid() || work_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  for (const std::vector<double>& answer : gather_figures(communicator_, {is_ready ? 1.0 : 0.0})) {
-    if (answer[0] == 0) return std::nullopt;
-  }
+  if (gather_figures(communicator_, {is_ready ? 1.0 : 0.0}).min().item<double>() == 0) return std::nullopt;
   std::string own;
   try {
     if (work_.valid()) own = work_.get();

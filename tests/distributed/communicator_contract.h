@@ -142,11 +142,11 @@ inline void gathers_texts_and_figures(Communicator& communicator) {
   const auto figures = gather_figures(communicator, {1.0 / (communicator.rank() + 3), -0.0});
   const auto none = gather_texts(communicator, "");
   ASSERT_EQ(static_cast<int>(texts.size()), communicator.size());
-  ASSERT_EQ(static_cast<int>(figures.size()), communicator.size());
+  ASSERT_EQ(figures.sizes(), (std::vector<int64_t>{communicator.size(), 2}));
   for (int rank = 0; rank < communicator.size(); ++rank) {
     EXPECT_EQ(texts[rank], rank == 1 ? "" : text_of(rank));
-    EXPECT_EQ(figures[rank][0], 1.0 / (rank + 3));
-    EXPECT_TRUE(std::signbit(figures[rank][1]));
+    EXPECT_EQ(figures[rank][0].item<double>(), 1.0 / (rank + 3));
+    EXPECT_TRUE(std::signbit(figures[rank][1].item<double>()));
     EXPECT_EQ(none[rank], "");
   }
 }
