@@ -3,7 +3,6 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
 
-#include <numeric>
 #include <stdexcept>
 
 #include "model/philox.h"
@@ -19,10 +18,6 @@ uint32_t generator_seed(uint64_t seed, const std::string& name) {
 }
 
 }  // namespace
-
-int64_t Parameter::numel() const {
-  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
-}
 
 Parameter* ParameterTable::add(Parameter parameter) {
   if (parameter.live_rows < 0) parameter.live_rows = parameter.shape[0];

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <c10/util/accumulate.h>
 #include <torch/types.h>
 
 #include <cstdint>
@@ -23,7 +24,7 @@ struct Parameter {
   torch::Tensor master;     // what the optimizer updates and files hold; undefined before bind()
   torch::Tensor value;      // the autograd leaf, shape as above: the master itself, or its copy in the compute type
 
-  int64_t numel() const;
+  int64_t numel() const { return c10::multiply_integers(shape); }
   int lowest_stage() const { return stages.front(); }
   torch::Tensor& grad() const { return const_cast<torch::Tensor&>(value).mutable_grad(); }
 };

@@ -14,7 +14,7 @@ Tensor SubBlock::forward(Tensor input, const StageContext& context) {
   Tensor output;
   {
     const torch::NoGradGuard no_graph;
-    output = compute(input.detach(), context, has_graph ? keep_of(context.save) : Keep{}, kept);
+    output = compute(input.detach(), context, has_graph, kept);
   }
   if (has_graph) {
     attach_backward(output, input, [this, context, kept = std::move(kept)](Tensor grad) mutable {
@@ -24,22 +24,18 @@ Tensor SubBlock::forward(Tensor input, const StageContext& context) {
   return output;
 }
 
-SubBlock::Keep SubBlock::keep_of(SaveLevel level) const {
-  const bool is_all = level == SaveLevel::all, is_input = level == SaveLevel::input;
-  return {.normed = is_all,
-          .projected = !is_input && parts_.transform->needs_projected,
-          .transformed = is_all || (!is_input && parts_.transform->needs_output)};
-}
-
-Tensor SubBlock::compute(const Tensor& input, const StageContext& context, const Keep& keep, Kept& kept) const {
+// Lets go of each tensor when the forward is through with it, unless the backward is to find it.
+Tensor SubBlock::compute(const Tensor& input, const StageContext& context, bool has_graph, Kept& kept) const {
+  const bool keeps_all = has_graph && context.save == SaveLevel::all;
+  const bool keeps_needed = has_graph && context.save != SaveLevel::input;
   kept.input = input;
   if (parts_.norm_first) kept.normed = parts_.norm.forward(input);
   kept.projected = project(projections_input(kept));
-  if (!keep.normed) kept.normed = {};
+  if (!keeps_all) kept.normed = {};
   kept.transformed = parts_.transform->forward(kept.projected);
-  if (!keep.projected) kept.projected.clear();
+  if (!keeps_needed || !parts_.transform->needs_projected) kept.projected.clear();
   Tensor sum = parts_.output.forward(kept.transformed.output);  // (B, T, C)
-  if (!keep.transformed) kept.transformed = {};
+  if (!keeps_all && !(keeps_needed && parts_.transform->needs_output)) kept.transformed = {};
   parts_.dropout.add_residual_(sum, input, context);
   if (parts_.norm_first) return sum;
   kept.normed = parts_.norm.forward(sum);

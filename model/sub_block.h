@@ -35,10 +35,6 @@ class SubBlock final : public Stage {
   torch::Tensor forward(torch::Tensor input, const StageContext& context) override;
 
  private:
-  // What to hold beyond the forward's own need.
-  struct Keep {
-    bool normed = false, projected = false, transformed = false;
-  };
   // Undefined members are computed again by the backward.
   struct Kept {
     torch::Tensor input;  // (B, T, C)
@@ -48,8 +44,7 @@ class SubBlock final : public Stage {
     torch::Tensor sum;  // (B, T, C) norm last only: without it the backward needs the output product
   };
 
-  Keep keep_of(SaveLevel level) const;
-  torch::Tensor compute(const torch::Tensor& input, const StageContext& context, const Keep& keep, Kept& kept) const;
+  torch::Tensor compute(const torch::Tensor& input, const StageContext& context, bool has_graph, Kept& kept) const;
   torch::Tensor gradient(const torch::Tensor& grad, const StageContext& context, Kept kept) const;
   torch::Tensor transformed_gradient(const torch::Tensor& grad_sum, const StageContext& context, Kept& kept) const;
   torch::Tensor projections_gradient(std::vector<torch::Tensor> pieces, const torch::Tensor& x) const;
