@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <set>
 
 namespace reprise {
 namespace {
@@ -66,21 +65,17 @@ void require_agreement(Communicator& communicator, const std::map<std::string, s
   const std::vector<std::string> texts = gather_texts(communicator, std::string(own.begin(), own.end()));
   if (std::count(texts.begin(), texts.end(), texts[0]) == communicator.size()) return;
 
-  std::vector<std::map<std::string, std::string>> by_rank;
-  std::set<std::string> keys;
-  for (const std::string& text : texts) {
-    by_rank.push_back(Json::from_cbor(text));
-    for (const auto& [key, value] : by_rank.back()) keys.insert(key);
+  std::map<std::string, std::vector<std::string>> values;  // by key, then by rank
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    const std::map<std::string, std::string> theirs = Json::from_cbor(texts[rank]);
+    for (const auto& [key, value] : theirs) {
+      values.try_emplace(key, texts.size(), "absent").first->second[rank] = '"' + value + '"';
+    }
   }
   std::string message;
-  for (const std::string& key : keys) {
-    std::vector<std::string> values;
-    for (const auto& theirs : by_rank) {
-      const auto found = theirs.find(key);
-      values.push_back(found == theirs.end() ? "absent" : '"' + found->second + '"');
-    }
-    if (std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) == values.end()) continue;
-    message += difference(communicator, key, values) + "; ";
+  for (const auto& [key, of_ranks] : values) {
+    if (std::adjacent_find(of_ranks.begin(), of_ranks.end(), std::not_equal_to<>()) == of_ranks.end()) continue;
+    message += difference(communicator, key, of_ranks) + "; ";
   }
   throw Disagreement(message + "start every rank with the same configuration and data");
 }

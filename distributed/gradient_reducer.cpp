@@ -1,6 +1,7 @@
 #include "distributed/gradient_reducer.h"
 
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
 #include <torch/csrc/profiler/stubs/base.h>
 #include <torch/utils.h>
 
@@ -67,8 +68,8 @@ void GradientReducer::begin_step() {
 void GradientReducer::stage_final(int stage) {
   const bool is_any_due = in_step_ && expected_stage_ >= 0;
   if (!is_any_due || stage != expected_stage_) {
-    throw std::logic_error("stage " + std::to_string(stage) + " is final, but the next one due is " +
-                           (is_any_due ? std::to_string(expected_stage_) : "none"));
+    throw std::logic_error(fmt::format("stage {} is final, but the next one due is {}", stage,
+                                       is_any_due ? std::to_string(expected_stage_) : "none"));
   }
   --expected_stage_;
   if (overlap_) launch_until(stage);
@@ -76,9 +77,7 @@ void GradientReducer::stage_final(int stage) {
 
 void GradientReducer::finish() {
   if (!in_step_) throw std::logic_error("finish without begin_step");
-  if (expected_stage_ >= 0) {
-    throw std::logic_error("finish before stage " + std::to_string(expected_stage_) + " is final");
-  }
+  if (expected_stage_ >= 0) throw std::logic_error(fmt::format("finish before stage {} is final", expected_stage_));
   launch_until(0);
   reached_finish_ = mark(flat_.device());
   const double wait_begin = steady_seconds();
@@ -86,8 +85,7 @@ void GradientReducer::finish() {
     try {
       pending_[bucket]->wait();
     } catch (const PeerLost& lost) {
-      throw PeerLost(std::string(lost.what()) + ", gradient bucket " + std::to_string(bucket) + " of " +
-                     std::to_string(buckets_.size()));
+      throw PeerLost(fmt::format("{}, gradient bucket {} of {}", lost.what(), bucket, buckets_.size()));
     }
     if (staged_.defined()) range(flat_, bucket).copy_(range(staged_, bucket));
   }
