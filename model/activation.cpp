@@ -9,7 +9,9 @@ class Gelu final : public Transform {
  public:
   Gelu() : Transform(/*needs_projected=*/true, /*needs_output=*/false) {}
 
-  Transformed forward(std::vector<Tensor>& projected) const override { return {at::gelu(projected[0], "tanh"), {}}; }
+  Transformed forward(std::vector<Tensor>& projected, const StageContext&) const override {
+    return {at::gelu(projected[0], "tanh"), {}};
+  }
 
   std::vector<Tensor> backward(Tensor grad, std::vector<Tensor> projected, Transformed) const override {
     at::gelu_backward_out(grad, grad, projected[0], "tanh");
@@ -23,7 +25,7 @@ class Relu final : public Transform {
  public:
   Relu() : Transform(/*needs_projected=*/false, /*needs_output=*/true) {}
 
-  Transformed forward(std::vector<Tensor>& projected) const override {
+  Transformed forward(std::vector<Tensor>& projected, const StageContext&) const override {
     Tensor output = std::move(projected[0]);
     projected.clear();
     return {output.relu_(), {}};
@@ -39,7 +41,7 @@ class SwiGlu final : public Transform {
  public:
   SwiGlu() : Transform(/*needs_projected=*/true, /*needs_output=*/false) {}
 
-  Transformed forward(std::vector<Tensor>& projected) const override {
+  Transformed forward(std::vector<Tensor>& projected, const StageContext&) const override {
     return {at::silu(projected[0]).mul_(projected[1]), {}};
   }
 

@@ -66,10 +66,16 @@ class Attention final : public Transform {
         rotary_(std::move(rotary)),
         is_causal_(is_causal) {}
 
-  Transformed forward(std::vector<Tensor>& projected) const override {
-    const std::vector<Tensor> qkv = split(projected[0]);
-    for (int i = 0; rotary_ && i < 2; ++i) rotary_->apply_(qkv[i], /*inverse=*/false);
-    Transformed attended = attend(qkv[0], qkv[1], qkv[2], is_causal_);
+  Transformed forward(std::vector<Tensor>& projected, const StageContext& context) const override {
+    std::vector<Tensor> qkv = split(projected[0]);
+    const int64_t first = context.first_position, positions = qkv[0].size(2);
+    for (int i = 0; rotary_ && i < 2; ++i) rotary_->apply_(qkv[i], first, /*inverse=*/false);
+    for (int i = 0; context.keys_values.defined() && i < 2; ++i) {
+      const Tensor all = context.keys_values[i].narrow(2, 0, first + positions);  // (B, K, first + T, D)
+      all.narrow(2, first, positions).copy_(qkv[1 + i]);
+      qkv[1 + i] = all;
+    }
+    Transformed attended = attend(qkv[0], qkv[1], qkv[2], is_causal_ && first == 0);  // the last one may see all
     attended.output = attended.output.transpose(1, 2).flatten(2);
     return attended;
   }
@@ -79,7 +85,7 @@ class Attention final : public Transform {
     const auto by_heads = [&](const Tensor& x) { return x.unflatten(2, {heads_, -1}).transpose(1, 2); };
     std::vector<Tensor> grads = attend_backward(by_heads(grad), qkv[0], qkv[1], qkv[2], by_heads(transformed.output),
                                                 transformed.row_statistics, is_causal_);
-    for (int i = 0; rotary_ && i < 2; ++i) rotary_->apply_(grads[i], /*inverse=*/true);
+    for (int i = 0; rotary_ && i < 2; ++i) rotary_->apply_(grads[i], 0, /*inverse=*/true);
     for (Tensor& piece : grads) piece = piece.transpose(1, 2).flatten(2);
     return grads;
   }
@@ -107,22 +113,22 @@ Rotary::Rotary(int64_t context, int64_t head_width, double theta) {
   sine = angle.sin();
 }
 
-void Rotary::apply_(Tensor heads, bool inverse) const {
+void Rotary::apply_(Tensor heads, int64_t first, bool inverse) const {
   if (heads.element_size() < 4) {  // a narrow type has no room for the angle of a far position
     const Tensor wide = heads.to(torch::kFloat32);
-    apply_(wide, inverse);
+    apply_(wide, first, inverse);
     heads.copy_(wide);
     return;
   }
   cosine = cosine.to(heads.device()), sine = sine.to(heads.device());  // which moves them once
   const int64_t positions = heads.size(2), half = heads.size(3) / 2;
-  const Tensor c = cosine.narrow(0, 0, positions).to(heads.options());  // (T, D/2)
-  const Tensor s = sine.narrow(0, 0, positions).to(heads.options());
+  const Tensor c = cosine.narrow(0, first, positions).to(heads.options());  // (T, D/2)
+  const Tensor s = sine.narrow(0, first, positions).to(heads.options());
   const int sign = inverse ? -1 : 1;
-  Tensor first = heads.narrow(3, 0, half), second = heads.narrow(3, half, half);
-  const Tensor turned = at::mul(first, s);
-  first.mul_(c).addcmul_(second, s, -sign);
-  second.mul_(c).add_(turned, sign);
+  Tensor low = heads.narrow(3, 0, half), high = heads.narrow(3, half, half);
+  const Tensor turned = at::mul(low, s);
+  low.mul_(c).addcmul_(high, s, -sign);
+  high.mul_(c).add_(turned, sign);
 }
 
 std::unique_ptr<Transform> make_attention(int64_t heads, int64_t kv_heads, std::shared_ptr<const Rotary> rotary,

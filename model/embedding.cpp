@@ -10,17 +10,17 @@ namespace reprise {
 using torch::Tensor;
 
 Tensor Embedding::forward(Tensor tokens, const StageContext& context) {
-  const int64_t positions = tokens.size(1);
-  if (positions > context_) {
-    throw std::invalid_argument("sequences of " + std::to_string(positions) + " tokens exceed the model's context of " +
-                                std::to_string(context_));
+  const int64_t first = context.first_position, positions = tokens.size(1);
+  if (first + positions > context_) {
+    throw std::invalid_argument("sequences of " + std::to_string(first + positions) +
+                                " tokens exceed the model's context of " + std::to_string(context_));
   }
   if (!token_) return tokens;
   Tensor output;  // (B, T, C)
   {
     const torch::NoGradGuard no_graph;
     output = at::embedding(token_->value, tokens);
-    if (position_) output.add_(position_->value.narrow(0, 0, positions));
+    if (position_) output.add_(position_->value.narrow(0, first, positions));
     dropout_.add_residual_(output, {}, context);
   }
   if (torch::GradMode::is_enabled()) {

@@ -29,6 +29,10 @@ struct StageContext {
   SaveLevel save = SaveLevel::all;
   torch::Tensor targets;    // (B, T) int64; the head's only
   double loss_scale = 1.0;  // multiplies every gradient; the head's only
+  // For sampling, with grad mode off: positions before the input's first one are not computed again. Above 0 the input
+  // is one position, and attention reads the earlier ones' keys and values here, where it adds those of its input.
+  int64_t first_position = 0;
+  torch::Tensor keys_values;  // (2, B, K, context, D), of a layer; undefined: every position is in the input
 };
 
 // One link of the chain. Alphabet of shapes: B sequences, T positions, C width, H heads, D head width, V vocabulary.

@@ -174,13 +174,24 @@ Batch StageChain::random_batch(int64_t sequences, int64_t tokens, std::optional<
   return {.tokens = draw(), .targets = draw()};
 }
 
-torch::Tensor StageChain::next_token_logits(const torch::Tensor& tokens) const {
+torch::Tensor StageChain::next_token_logits(const torch::Tensor& tokens, KeyValueCache* cache) const {
   const auto* head = dynamic_cast<const Head*>(stages_.back().get());
   if (!head || config_.objective != Objective::next_token) throw std::logic_error("this chain predicts no tokens");
   const torch::NoGradGuard no_graph;
-  StageContext context;
+  StageContext context{.first_position = cache ? cache->positions : 0};
+  if (context.first_position > 0 && tokens.size(1) != 1) throw std::invalid_argument("a cache goes on token by token");
+  if (cache && !cache->layers.defined()) {
+    cache->layers =
+        at::empty({config_.layers, 2, tokens.size(0), config_.kv_heads, config_.context, config_.head_width()},
+                  parameters_[0].value.options());
+  }
   torch::Tensor x = tokens;
-  for (; context.stage + 1 < size(); ++context.stage) x = (*this)[context.stage].forward(x, context);
+  for (; context.stage + 1 < size(); ++context.stage) {
+    Stage& stage = (*this)[context.stage];
+    if (cache && stage.layer >= 0) context.keys_values = cache->layers[stage.layer];
+    x = stage.forward(x, context);
+  }
+  if (cache) cache->positions += tokens.size(1);
   return head->logits(x.select(1, -1));
 }
 

@@ -13,6 +13,12 @@
 
 namespace reprise {
 
+// The positions of B sequences that a model has seen one part after the other: what attention wants to know of them.
+struct KeyValueCache {
+  int64_t positions = 0;  // setting it to 0 forgets them
+  torch::Tensor layers;   // (layers, 2, B, K, context, D), made by the first use
+};
+
 // A model: stages embedding, then attention and feed_forward per layer, then head; and the table of their parameters.
 class StageChain {
  public:
@@ -36,8 +42,10 @@ class StageChain {
   Batch random_batch(int64_t sequences, int64_t tokens, std::optional<at::Generator> generator = {}) const;
 
   // Logits of the last position only: tokens (B, T) int64 → (B, vocabulary); padding columns are cut off.
-  // No graph, no dropout.
-  torch::Tensor next_token_logits(const torch::Tensor& tokens) const;
+  // No graph, no dropout. With a cache the tokens follow the positions in it and are added: any number while it is
+  // empty, then one at a time (else std::invalid_argument). The logits are those of the whole sequence up to rounding:
+  // products of one row add in another order than those of many.
+  torch::Tensor next_token_logits(const torch::Tensor& tokens, KeyValueCache* cache = nullptr) const;
 
  private:
   ModelConfig config_;

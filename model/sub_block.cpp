@@ -32,7 +32,7 @@ Tensor SubBlock::compute(const Tensor& input, const StageContext& context, bool 
   if (parts_.norm_first) kept.normed = parts_.norm.forward(input);
   kept.projected = project(projections_input(kept));
   if (!keeps_all) kept.normed = {};
-  kept.transformed = parts_.transform->forward(kept.projected);
+  kept.transformed = parts_.transform->forward(kept.projected, context);
   if (!keeps_needed || !parts_.transform->needs_projected) kept.projected.clear();
   Tensor sum = parts_.output.forward(kept.transformed.output);  // (B, T, C)
   if (!keeps_all && !(keeps_needed && parts_.transform->needs_output)) kept.transformed = {};
@@ -64,7 +64,7 @@ Tensor SubBlock::gradient(const Tensor& grad, const StageContext& context, Kept 
 Tensor SubBlock::transformed_gradient(const Tensor& grad_sum, const StageContext& context, Kept& kept) const {
   if (!kept.transformed.output.defined()) {
     if (kept.projected.empty()) kept.projected = project(projections_input(kept));
-    kept.transformed = parts_.transform->forward(kept.projected);
+    kept.transformed = parts_.transform->forward(kept.projected, context);
   }
   const Tensor grad_branch = parts_.dropout.backward(grad_sum, context);
   parts_.output.add_parameter_gradients(grad_branch, kept.transformed.output);

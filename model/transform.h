@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "model/stage.h"
+
 namespace reprise {
 
 // What stands between the two linear layers of a sub-block.
@@ -20,7 +22,7 @@ class Transform {
   virtual ~Transform() = default;
 
   // May overwrite or take the projections, which have just been computed; what it leaves is what backward reads.
-  virtual Transformed forward(std::vector<torch::Tensor>& projected) const = 0;
+  virtual Transformed forward(std::vector<torch::Tensor>& projected, const StageContext& context) const = 0;
 
   // The gradients of the projections in the order of their columns, in one or several pieces. Owns its arguments and
   // overwrites them.
@@ -38,8 +40,8 @@ std::unique_ptr<Transform> make_swiglu();  // projections gate and up: silu(gate
 // Rotary positions in the half-split convention: elements i and i + D/2 of a head turn by t·theta^(−2i/D).
 struct Rotary {
   Rotary(int64_t context, int64_t head_width, double theta);
-  // Turns (B, H, T, D) in place; the inverse turns back.
-  void apply_(torch::Tensor heads, bool inverse) const;
+  // Turns (B, H, T, D) in place, whose first position is t = first; the inverse turns back.
+  void apply_(torch::Tensor heads, int64_t first, bool inverse) const;
   mutable torch::Tensor cosine, sine;  // (context, D/2) fp64, on the device that uses them
 };
 
