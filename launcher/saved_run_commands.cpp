@@ -1,21 +1,34 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "distributed/agreement.h"
 #include "launcher/commands.h"
+#include "launcher/evaluation.h"
 #include "launcher/exit_codes.h"
+#include "launcher/job.h"
 #include "launcher/saved_run.h"
 #include "monitoring/json_text.h"
 #include "training/errors.h"
+#include "training/sampler.h"
 #include "training/token_data.h"
 #include "training/tokenizer.h"
 
 namespace reprise {
 namespace {
+
+// Throws UsageError with what an option may be.
+template <class Value>
+void require(bool is_legal, const char* option, const std::string& expected, Value got) {
+  if (!is_legal) throw UsageError(fmt::format("{}: expected {}, got {}", option, expected, got));
+}
 
 struct EvalOptions {
   std::string run, data;
@@ -24,14 +37,25 @@ struct EvalOptions {
 };
 
 int evaluate_run(const EvalOptions& options) {
-  SavedRun run = load_run(options.run);
-  const int64_t longest = run.config.model.context;
-  const int64_t context = options.context == 0 ? longest : options.context;
-  if (context < 1 || context > longest) {
-    throw UsageError(fmt::format("--context: expected 1 … {}, the model's context, got {}", longest, context));
-  }
-  const EvaluationTotals totals = evaluate(run, TokenShards(options.data, "validation"), context);
-  if (totals.tokens == 0) throw DataError(fmt::format("{}: expected at least one target, got none", options.data));
+  const std::unique_ptr<Communicator> ranks = connect_ranks();
+  std::optional<SavedRun> run;
+  std::optional<TokenShards> split;
+  std::map<std::string, std::string> facts;
+  int64_t context = options.context;
+  together(*ranks, [&] {
+    run.emplace(load_run(options.run, ranks->local_rank()));
+    const ModelConfig& model = run->config.model;
+    if (context == 0) context = model.context;
+    require(context >= 1 && context <= model.context, "--context",
+            fmt::format("1 … {}, the model's context", model.context), context);
+    split.emplace(options.data, "validation");
+    facts = {{"model", weights_hash(*run->model)},
+             {"data", split->describe(/*length=*/2, model.vocabulary)},
+             {"--context", std::to_string(context)}};
+  });
+  require_agreement(*ranks, facts);
+  const EvaluationTotals totals = evaluate(*run, *split, context, *ranks);
+  if (ranks->rank() > 0) return kDone;
 
   const double loss = totals.loss / static_cast<double>(totals.tokens);
   const double perplexity = std::exp(loss), bits_per_byte = totals.bits_per_byte();
@@ -46,48 +70,63 @@ int evaluate_run(const EvalOptions& options) {
 struct SampleOptions {
   std::string run, prompt;
   int64_t tokens = 256;
-  double temperature = 0.8;
-  uint64_t seed = 1;
+  SamplingSetting sampling;
 };
 
-void stream(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
+void write_out(std::string_view text) {
+  fmt::print("{}", text);
   std::fflush(stdout);
 }
 
 // An empty prompt starts a new document.
 std::vector<int64_t> tokens_of(const std::string& prompt, const Tokenizer& tokenizer) {
   if (prompt.empty()) return {tokenizer.end_of_document()};
-  const std::vector<uint16_t> tokens = tokenizer.encode(prompt);
+  const auto tokens = tokenizer.encode(prompt);
   return {tokens.begin(), tokens.end()};
 }
 
 int sample(const SampleOptions& options) {
-  if (!(options.temperature >= 0)) {
-    throw UsageError(fmt::format("--temperature: expected 0 or more, got {}", options.temperature));
-  }
+  const SamplingSetting& sampling = options.sampling;
+  require(std::isfinite(sampling.temperature) && sampling.temperature >= 0, "--temperature", "0 or more",
+          sampling.temperature);
+  require(sampling.top_k >= 0, "--top-k", "0 (all tokens) or more", sampling.top_k);
+  require(sampling.top_p > 0 && sampling.top_p <= 1, "--top-p", "a number above 0, at most 1", sampling.top_p);
+  require(options.tokens >= 0, "--tokens", "0 or more", options.tokens);
   const SavedRun run = load_run(options.run);
   const Tokenizer tokenizer(run.tokenizer);
-  Sampler sampler(*run.model, tokens_of(options.prompt, tokenizer), options.temperature, options.seed);
-  stream(options.prompt);
+  const std::vector<int64_t> prompt = tokens_of(options.prompt, tokenizer);
+  if (const int64_t last = *std::max_element(prompt.begin(), prompt.end()); last >= run.config.model.vocabulary) {
+    throw DataError(fmt::format("{}: expected tokens below {}, the model's vocabulary, got {} from the tokenizer {}",
+                                options.run, run.config.model.vocabulary, last, run.tokenizer));
+  }
+  if (const int64_t context = run.config.model.context; std::ssize(prompt) > context) {
+    fmt::print(stderr, "reprise: the prompt has {} tokens, of which the model sees the last {}, its context\n",
+               prompt.size(), context);
+  }
+  Sampler sampler(*run.model, prompt, sampling);
+  write_out(options.prompt);
+  std::string text;  // not written yet: a token may end inside a character
   for (int64_t i = 0; i < options.tokens; ++i) {
     const int64_t token = sampler.next();
-    stream(token == tokenizer.end_of_document() ? "\n\n" : tokenizer.decode({token}));
+    text += token == tokenizer.end_of_document() ? "\n\n" : tokenizer.decode({token});
+    const size_t whole = text.size() - unfinished_character_bytes(text);
+    write_out(text.substr(0, whole));
+    text.erase(0, whole);
   }
-  stream("\n");
+  write_out(text + "\n");
   return kDone;
 }
 
 }  // namespace
 
 Command add_eval(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("eval", "Mean loss of a trained model over held-out text");
+  CLI::App* command = app.add_subcommand("eval", "Mean loss of a trained model over held-out text; ranks share it");
   const auto options = std::make_shared<EvalOptions>();
   command->add_option("RUN", options->run, "Run directory or snapshot")->required();
   command->add_option("--data", options->data, "Folder with validation_*.bin")->required();
   command->add_option("--context", options->context, "Targets of a window; default: the model's context");
   command->add_flag("--json", options->json, "One JSON document as the last line");
-  command->footer("Example:\n  reprise eval runs/quickstart --data data/quickstart --json");
+  command->footer("Example:\n  mpirun -np 2 reprise eval runs/quickstart --data data/quickstart --json");
   return {command, [options] { return evaluate_run(*options); }};
 }
 
@@ -96,10 +135,15 @@ Command add_sample(CLI::App& app) {
   const auto options = std::make_shared<SampleOptions>();
   command->add_option("RUN", options->run, "Run directory or snapshot")->required();
   command->add_option("--prompt", options->prompt, "Text to go on from");
-  command->add_option("--tokens", options->tokens, "How many")->capture_default_str()->check(CLI::NonNegativeNumber);
-  command->add_option("--temperature", options->temperature, "0: the likeliest token")->capture_default_str();
-  command->add_option("--seed", options->seed, "Of the draws")->capture_default_str();
-  command->footer("Example:\n  reprise sample runs/quickstart --prompt 'def main' --tokens 400 --seed 7");
+  command->add_option("--tokens", options->tokens, "How many")->capture_default_str();
+  SamplingSetting& sampling = options->sampling;
+  command->add_option("--temperature", sampling.temperature, "Divides the logits; 0: always the likeliest token")
+      ->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "Only the k likeliest tokens; 0: all")->capture_default_str();
+  command->add_option("--top-p", sampling.top_p, "Of these only the likeliest whose probabilities sum to p; 1: all")
+      ->capture_default_str();
+  command->add_option("--seed", sampling.seed, "Of the draws")->capture_default_str()->check(CLI::NonNegativeNumber);
+  command->footer("Example:\n  reprise sample runs/quickstart --prompt 'def main' --tokens 400 --top-p 0.9 --seed 7");
   return {command, [options] { return sample(*options); }};
 }
 
