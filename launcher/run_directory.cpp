@@ -60,6 +60,15 @@ void RunDirectory::write_plan(const PlannedStep& step) const {
   write_durably(path_ + "/plan.json", json.dump(1) + "\n");
 }
 
+std::map<std::string, std::string> RunDirectory::texts() const {
+  std::map<std::string, std::string> texts;
+  for (const char* name : {"config.yaml", "plan.json"}) {
+    std::ifstream file(path_ + "/" + name, std::ios::binary);
+    texts[name].assign(std::istreambuf_iterator<char>(file), {});
+  }
+  return texts;
+}
+
 void RunDirectory::replay(Sink& sink) const {
   std::ifstream file(metrics());
   for (std::string line; std::getline(file, line);) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "checkpointing/planner.h"
@@ -22,6 +23,9 @@ class RunDirectory {
 
   void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
   void write_weights(const StageChain& model, const std::string& tokenizer) const;
+
+  // What a snapshot keeps beside the state, by name of file: config.yaml and plan.json.
+  std::map<std::string, std::string> texts() const;
 
   // Tells a sink of the steps and evaluations that metrics.jsonl holds.
   void replay(Sink& sink) const;

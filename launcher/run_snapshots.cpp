@@ -58,25 +58,27 @@ void restore(const StartPoint& start, Trainer& trainer, const StageChain& model,
 
 RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, const StageChain& model,
                            const FlatLayout& layout, const Trainer& trainer,
-                           const std::map<std::string, std::string>& facts, int64_t attempt)
+                           const std::map<std::string, std::string>& facts, const RunDirectory* directory,
+                           int64_t attempt)
     : config_(config),
       trainer_(trainer),
       facts_(snapshot_facts(config, facts, communicator.size())),
+      directory_(directory),
       writer_(disk_, communicator, model, layout, trainer.states(),
               {.folder = snapshot_folder(config.run.directory),
                .suffix = fmt::format("{}-{}", config.run.name, attempt),
                .keep = config.snapshot.keep,
                .keep_every = config.snapshot.keep_every}) {}
 
-void RunSnapshots::step_ended(const std::string& metrics, const Tell& tell) {
+void RunSnapshots::step_ended(const Tell& tell) {
   const int64_t step = trainer_.steps_done(), every = config_.snapshot.every_steps;
   report(writer_.poll(), tell);
   if (step % every != 0 && step != config_.run.steps) return;
   const double asked = now_seconds();
   report(writer_.finish(), tell);
   Manifest manifest{trainer_.progress(), facts_, {}};
-  manifest.facts["metrics_bytes"] = std::to_string(size_of(metrics));
-  writer_.begin(std::move(manifest), {{"config.yaml", to_yaml(config_, false)}});
+  if (directory_) manifest.facts["metrics_bytes"] = std::to_string(size_of(directory_->metrics()));
+  writer_.begin(std::move(manifest), directory_ ? directory_->texts() : std::map<std::string, std::string>());
   stall_seconds_ = now_seconds() - asked;
 }
 

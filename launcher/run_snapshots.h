@@ -7,6 +7,7 @@
 #include <string>
 
 #include "launcher/config.h"
+#include "launcher/run_directory.h"
 #include "launcher/start_point.h"
 #include "monitoring/step_report.h"
 #include "training/run_lock.h"
@@ -26,14 +27,14 @@ void restore(const StartPoint& start, Trainer& trainer, const StageChain& model,
 // Saves a run while it trains, as snapshot.* says. Collective, main thread.
 class RunSnapshots {
  public:
-  // `texts`: further files of a snapshot by name; `facts` as for find_start(); `attempt` of the run. All on rank 0.
+  // `facts` as for find_start(). `directory`: on rank 0 only. `attempt` of the run, the same on every rank.
   RunSnapshots(const Config& config, Communicator& communicator, const StageChain& model, const FlatLayout& layout,
-               const Trainer& trainer, const std::map<std::string, std::string>& facts, int64_t attempt);
+               const Trainer& trainer, const std::map<std::string, std::string>& facts, const RunDirectory* directory,
+               int64_t attempt);
 
-  // At the end of every step, once it is reported: how a save ended that was under way, and a new one where one is due;
-  // `metrics`: the file whose length a snapshot remembers.
+  // At the end of every step, once it is reported: how a save ended that was under way, and a new one where one is due.
   using Tell = std::function<void(const SnapshotReport&)>;
-  void step_ended(const std::string& metrics, const Tell& tell);
+  void step_ended(const Tell& tell);
   void finish(const Tell& tell);  // waits for the one under way
 
  private:
@@ -42,6 +43,7 @@ class RunSnapshots {
   const Config& config_;
   const Trainer& trainer_;
   const std::map<std::string, std::string> facts_;
+  const RunDirectory* const directory_;
   double stall_seconds_ = 0;  // of the save under way
   Disk disk_;
   SnapshotWriter writer_;

@@ -80,7 +80,7 @@ class RankRun {
       for (auto& sink : sinks_) sink->step(report);
       trainer_->require_finite(report);
       if (every > 0 && report.step % every == 0 && report.step != config_.run.steps) evaluate();
-      if (snapshots_) snapshots_->step_ended(metrics(), tell_);
+      if (snapshots_) snapshots_->step_ended(tell_);
     }
     end_.seconds = now_seconds() - started;
     evaluate();
@@ -121,7 +121,10 @@ class RankRun {
     together(communicator_, [&] { open_sinks(); });
     if (config_.monitoring.trace) trace_.emplace(config_.run.directory, model_, communicator_);
     if (config_.snapshot.every_steps > 0) {
-      snapshots_.emplace(config_, communicator_, model_, flat_->layout, *trainer_, facts, lock_ ? lock_->attempt() : 1);
+      const double attempt = lock_ ? static_cast<double>(lock_->attempt()) : 0;  // rank 0's is the one that counts
+      snapshots_.emplace(config_, communicator_, model_, flat_->layout, *trainer_, facts,
+                         directory_ ? &*directory_ : nullptr,
+                         static_cast<int64_t>(largest_figures(communicator_, {attempt})[0]));
     }
   }
 
@@ -207,8 +210,6 @@ class RankRun {
     end_.peak_bytes_max = std::max(end_.peak_bytes_max, report.peak_bytes_max);
     step_seconds_.push_back(report.step_seconds);
   }
-
-  std::string metrics() const { return directory_ ? directory_->metrics() : ""; }
 
   void finish() {
     trainer_->expect_long_wait("save");

@@ -60,6 +60,12 @@ std::string SnapshotStore::begin(int64_t step, const std::string& suffix) {
 }
 
 void SnapshotStore::publish(const std::string& temporary, const Manifest& manifest) {
+  for (const FileFacts& facts : manifest.files) {
+    const std::unique_ptr<InputFile> file = files_.open(temporary + "/" + facts.name);
+    if (file && file->size() == facts.bytes) continue;
+    throw StorageError(
+        fmt::format("{}/{} is not what its rank wrote; do all ranks see one file system?", temporary, facts.name));
+  }
   const std::string text = format_manifest(manifest);
   write_file(files_, temporary, "manifest.json", static_cast<int64_t>(text.size()),
              [&](const ByteSink& write) { write(text.data(), text.size()); });

@@ -31,8 +31,9 @@ class SnapshotStore {
   // Makes `folder` and, in it, the folder that a snapshot is written to: "snapshot-<step>.tmp-<suffix>". Returns its
   // path; every rank may call it.
   std::string begin(int64_t step, const std::string& suffix);
-  // The last word about a snapshot whose files are all there and synced: writes the manifest, and gives the folder its
-  // name. When it returns, the snapshot is durable. One of the same name, which can only be a damaged one, goes.
+  // The last word about a snapshot whose files are all synced: sees that they are there, at their full length, writes
+  // the manifest, and gives the folder its name. When it returns, the snapshot is durable. One of the same name, which
+  // can only be a damaged one, goes.
   void publish(const std::string& temporary, const Manifest& manifest);
 
   // Removes all but the newest `keep` good ones (at least 2), which are verified again now, and those of every

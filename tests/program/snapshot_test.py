@@ -77,6 +77,8 @@ class GoesOn(SnapshotTest):
         folder = self.folder / "elastic"
         for leg, ranks in enumerate((4, 2, 3, 1, 4), 1):
             elastic = self.finished(folder, ranks, run={"steps": 4 * leg}, snapshot={"every_steps": 4}, **constant)
+            self.assertEqual(elastic.of("start")[-1]["resumed_step"], 4 * (leg - 1))
+            self.assertNotIn("rejected", self.errors)
         self.assertEqual([record["step"] for record in elastic.of("step")], list(range(1, 21)))
         for own, other in zip(elastic.losses, whole.losses):
             self.assertAlmostEqual(own, other, delta=2e-5)  # ranks add up gradients in another order
