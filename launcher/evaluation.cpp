@@ -38,12 +38,13 @@ std::vector<WindowBatch> batches_of(const TokenShards& split, int64_t context) {
 }  // namespace
 
 double EvaluationTotals::bits_per_byte() const {
-  return loss / std::log(2.0) / static_cast<double>(std::max<int64_t>(1, bytes));
+  return bytes == 0 ? std::nan("") : loss / std::log(2.0) / static_cast<double>(bytes);
 }
 
 EvaluationTotals evaluate(const SavedRun& run, const TokenShards& split, int64_t context, Communicator& ranks) {
   const std::vector<WindowBatch> batches = batches_of(split, context);
-  const Tokenizer tokenizer(run.tokenizer);
+  const bool has_text = run.tokenizer != "none";
+  const Tokenizer tokenizer(has_text ? run.tokenizer : "bytes");
   SegmentExecutor executor(*run.model, plan_of(PolicySetting{}, shapes_of(*run.model)), run.config.run.seed);
   const torch::Tensor sums = torch::zeros({std::ssize(batches), 2}, torch::kFloat64);  // loss and bytes of each
   ranks.set_wait_limit(kPatienceSeconds, "evaluation");
@@ -60,7 +61,8 @@ EvaluationTotals evaluate(const SavedRun& run, const TokenShards& split, int64_t
       std::copy(tokens.begin(), tokens.end() - 1, batch.tokens.mutable_data_ptr<int64_t>());
       std::copy(tokens.begin() + 1, tokens.end(), batch.targets.mutable_data_ptr<int64_t>());
       sums[own][0] = executor.evaluate(on_device(batch, run.model->device()));
-      sums[own][1] = static_cast<double>(std::ssize(tokenizer.decode({tokens.begin() + 1, tokens.end()})));
+      if (has_text)
+        sums[own][1] = static_cast<double>(std::ssize(tokenizer.decode({tokens.begin() + 1, tokens.end()})));
     });
   }
   ranks.start_sum(sums)->wait();  // a row has one rank's figures, and zeros of the others

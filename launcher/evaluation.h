@@ -12,9 +12,9 @@ namespace reprise {
 struct EvaluationTotals {
   double loss = 0;     // nats
   int64_t tokens = 0;  // targets
-  int64_t bytes = 0;   // of text that the targets stand for
+  int64_t bytes = 0;   // of text that the targets stand for; 0 when the model has no tokenizer
 
-  double bits_per_byte() const;
+  double bits_per_byte() const;  // NaN without bytes
 };
 
 // Collective: loss over a split, in windows of `context` targets one after the other; the last window of a shard is as

@@ -7,7 +7,6 @@
 
 #include "launcher/device.h"
 #include "training/errors.h"
-#include "training/safetensors.h"
 
 namespace reprise {
 namespace {
@@ -21,28 +20,19 @@ std::string first_existing(const fs::path& folder, const std::vector<std::string
   throw DataError(fmt::format("{}: expected a run with {}, got none", folder.string(), fmt::join(names, " or ")));
 }
 
-void copy_weights(const SafetensorsFile& file, const std::string& path, StageChain& model) {
+}  // namespace
+
+void load_weights(StageChain& model, const SafetensorsFile& file, const std::string& path) {
   const ParameterTable& parameters = model.parameters();
-  if (static_cast<int>(file.tensors.size()) != parameters.size()) {
-    throw DataError(fmt::format("{}: expected {} tensors, got {}", path, parameters.size(), file.tensors.size()));
-  }
+  std::vector<ExpectedTensor> expected;
+  for (int i = 0; i < parameters.size(); ++i) expected.push_back({parameters[i].name, parameters[i].shape});
+  require_tensors(path, file.tensors, expected);
   const torch::NoGradGuard no_grad;
   for (int i = 0; i < parameters.size(); ++i) {
-    const Parameter& parameter = parameters[i];
-    const auto found = file.tensors.find(parameter.name);
-    if (found == file.tensors.end()) throw DataError(fmt::format("{}: the tensor {} is missing", path, parameter.name));
-    const torch::Tensor& saved = found->second;
-    if (saved.sizes() != c10::IntArrayRef(parameter.shape) || saved.scalar_type() != torch::kFloat32) {
-      throw DataError(fmt::format("{}: {}: expected fp32 of shape {}, got {} of shape {}", path, parameter.name,
-                                  fmt::join(parameter.shape, "x"), c10::toString(saved.scalar_type()),
-                                  fmt::join(saved.sizes().vec(), "x")));
-    }
-    torch::Tensor value = parameter.master;
-    value.copy_(saved);
+    torch::Tensor value = parameters[i].master;
+    value.copy_(file.tensors.at(parameters[i].name));
   }
 }
-
-}  // namespace
 
 SavedRun load_run(const std::string& path, int local_rank) {
   const std::string weights = first_existing(path, {"final/model.safetensors", "model.safetensors"});
@@ -57,7 +47,7 @@ SavedRun load_run(const std::string& path, int local_rank) {
   const torch::Device device = visible > 0 ? use_device(device_of(local_rank, visible), /*tf32=*/false) : torch::kCPU;
   run.model = std::make_unique<StageChain>(run.config.model);
   run.weights = std::make_unique<FlatModel>(*run.model, false, torch::kFloat32, device);
-  copy_weights(file, weights, *run.model);
+  load_weights(*run.model, file, weights);
   return run;
 }
 

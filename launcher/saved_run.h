@@ -6,6 +6,7 @@
 #include "launcher/config.h"
 #include "model/stage_chain.h"
 #include "training/flat_model.h"
+#include "training/safetensors.h"
 
 namespace reprise {
 
@@ -22,5 +23,9 @@ struct SavedRun {
 // one of its rank among the host's. Throws DataError when a part is missing or does not belong to this model;
 // ConfigError when config.yaml is wrong.
 SavedRun load_run(const std::string& path, int local_rank = 0);
+
+// Puts the tensors of a file, `path` in messages, into a bound model of the same shapes; fp16 and bf16 are widened.
+// Throws DataError that tells all that do not fit.
+void load_weights(StageChain& model, const SafetensorsFile& file, const std::string& path);
 
 }  // namespace reprise

@@ -3,7 +3,9 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 
 namespace reprise {
 
@@ -16,5 +18,10 @@ int64_t file_bytes(const std::string& path);
 // shortened meanwhile. Any thread may read.
 enum class Access { read_only, copy_on_write };
 torch::Tensor map_file(const std::string& path, Access access);
+
+// JSON that strangers wrote: an object, no name twice in any object, no value inside more than `deepest` objects and
+// arrays. Throw DataError that names `path` and what is wrong.
+nlohmann::json parse_json(const std::string& path, std::string_view text, int deepest);
+nlohmann::json read_json(const std::string& path, int deepest);  // a file of at most 100 MB
 
 }  // namespace reprise

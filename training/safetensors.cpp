@@ -1,9 +1,11 @@
 #include "training/safetensors.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -25,9 +27,21 @@ struct DtypeName {
   const char* name;
   torch::Dtype dtype;
 };
-constexpr DtypeName kDtypes[] = {{"F64", torch::kFloat64},   {"F32", torch::kFloat32}, {"F16", torch::kFloat16},
-                                 {"BF16", torch::kBFloat16}, {"I64", torch::kInt64},   {"I32", torch::kInt32},
-                                 {"I16", torch::kInt16},     {"I8", torch::kInt8},     {"U8", torch::kUInt8}};
+constexpr DtypeName kDtypes[] = {{"F64", torch::kFloat64},
+                                 {"F32", torch::kFloat32},
+                                 {"F16", torch::kFloat16},
+                                 {"BF16", torch::kBFloat16},
+                                 {"F8_E4M3", torch::kFloat8_e4m3fn},
+                                 {"F8_E5M2", torch::kFloat8_e5m2},
+                                 {"I64", torch::kInt64},
+                                 {"I32", torch::kInt32},
+                                 {"I16", torch::kInt16},
+                                 {"I8", torch::kInt8},
+                                 {"U64", torch::kUInt64},
+                                 {"U32", torch::kUInt32},
+                                 {"U16", torch::kUInt16},
+                                 {"U8", torch::kUInt8},
+                                 {"BOOL", torch::kBool}};
 
 const char* name_of(const NamedTensor& named) {
   for (const DtypeName& known : kDtypes) {
@@ -91,24 +105,7 @@ class Reader {
     const auto* text = file_.const_data_ptr<uint8_t>() + kLengthBytes;
     if (length == 0 || *text != '{') refuse("header does not begin with {{");
 
-    // The library keeps the last of equal keys, so repeated names are caught while it parses.
-    std::vector<std::set<std::string>> keys;
-    const auto watch = [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
-      using Event = nlohmann::json::parse_event_t;
-      const bool opens = event == Event::object_start || event == Event::array_start;
-      if (opens && depth >= kDeepestHeader) refuse("header is nested too deeply");
-      if (event == Event::object_start) keys.emplace_back();
-      if (event == Event::object_end) keys.pop_back();
-      if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
-        refuse("name used twice in the header: {}", parsed.get<std::string>());
-      }
-      return true;
-    };
-    try {
-      return nlohmann::json::parse(text, text + length, watch);
-    } catch (const nlohmann::json::exception& error) {
-      refuse("header is not valid JSON: {}", error.what());
-    }
+    return parse_json(path_, {reinterpret_cast<const char*>(text), length}, kDeepestHeader);
   }
 
   std::map<std::string, std::string> metadata_of(const nlohmann::json& value) const {
@@ -168,6 +165,9 @@ class Reader {
 
   torch::Tensor tensor_of(const Entry& entry) const {
     torch::Tensor bytes = data_.narrow(0, entry.begin, entry.end - entry.begin);
+    if (entry.dtype == torch::kBool && bytes.numel() > 0 && bytes.max().item<uint8_t>() > 1) {
+      refuse("{}: a BOOL that is neither 0 nor 1", entry.name);
+    }
     const bool is_aligned = bytes.storage_offset() % static_cast<int64_t>(c10::elementSize(entry.dtype)) == 0;
     return (is_aligned ? bytes : bytes.clone()).view(entry.dtype).view(entry.shape);
   }
@@ -176,6 +176,36 @@ class Reader {
   const torch::Tensor file_;  // (bytes) uint8
   torch::Tensor data_;        // the part of it after the header
 };
+
+// The index of a model in several files. Each tensor must be in the file, and only in the file, that the index names.
+SafetensorsFile read_shards(const std::string& path) {
+  const nlohmann::json index = read_json(path, kDeepestHeader);
+  const auto refuse = [&](const std::string& reason) { throw DataError(path + ": " + reason); };
+  if (!index.contains("weight_map") || !index["weight_map"].is_object()) refuse("weight_map is not an object");
+  std::map<std::string, std::set<std::string>> shards;
+  for (const auto& [name, shard] : index["weight_map"].items()) {
+    const std::string file = shard.is_string() ? shard.get<std::string>() : "";
+    // A plain name: an index may come from anywhere and must not reach outside its folder.
+    if (!file.ends_with(".safetensors") || file.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
+      refuse(fmt::format("{}: expected the name of a .safetensors file beside the index, got {}", name, shard.dump()));
+    }
+    shards[file].insert(name);
+  }
+  if (shards.empty()) refuse("weight_map names no file");
+  SafetensorsFile whole;
+  for (const auto& [file, names] : shards) {
+    std::map<std::string, torch::Tensor> tensors =
+        Reader((std::filesystem::path(path).parent_path() / file).string()).read().tensors;
+    for (const auto& [name, tensor] : tensors) {
+      if (!names.contains(name)) refuse(fmt::format("{} holds {}, which the index does not place there", file, name));
+    }
+    for (const std::string& name : names) {
+      if (!tensors.contains(name)) refuse(fmt::format("{} is missing in {}", name, file));
+    }
+    whole.tensors.merge(tensors);
+  }
+  return whole;
+}
 
 }  // namespace
 
@@ -211,6 +241,35 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   file.commit();
 }
 
-SafetensorsFile read_safetensors(const std::string& path) { return Reader(path).read(); }
+SafetensorsFile read_safetensors(const std::string& path) {
+  return path.ends_with(".json") ? read_shards(path) : Reader(path).read();
+}
+
+void require_tensors(const std::string& path, const std::map<std::string, torch::Tensor>& tensors,
+                     const std::vector<ExpectedTensor>& expected) {
+  std::vector<std::string> complaints;
+  std::set<std::string> known;
+  for (const auto& [name, shape] : expected) {
+    known.insert(name);
+    const auto found = tensors.find(name);
+    const torch::Dtype dtype = found == tensors.end() ? torch::kFloat32 : found->second.scalar_type();
+    const bool is_real = dtype == torch::kFloat32 || dtype == torch::kFloat16 || dtype == torch::kBFloat16;
+    if (found == tensors.end()) {
+      complaints.push_back(name + " is missing");
+    } else if (!is_real || found->second.sizes() != c10::IntArrayRef(shape)) {
+      complaints.push_back(fmt::format("{}: expected fp32, fp16 or bf16 of shape {}, got {} of shape {}", name,
+                                       fmt::join(shape, "x"), c10::toString(dtype),
+                                       fmt::join(found->second.sizes().vec(), "x")));
+    }
+  }
+  for (const auto& [name, tensor] : tensors) {
+    if (!known.contains(name)) complaints.push_back(name + " is unexpected");
+  }
+  if (complaints.empty()) return;
+  const size_t shown = std::min<size_t>(complaints.size(), 12), left = complaints.size() - shown;
+  complaints.resize(shown);
+  throw DataError(
+      fmt::format("{}: {}{}", path, fmt::join(complaints, "; "), left > 0 ? fmt::format("; and {} more", left) : ""));
+}
 
 }  // namespace reprise

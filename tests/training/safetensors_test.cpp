@@ -32,7 +32,8 @@ TEST(Safetensors, BringsBackEveryDtypeShapeAndTheMetadata) {
   const std::string path = scratch / "model.safetensors";
   std::vector<NamedTensor> written;
   for (const auto dtype : {torch::kUInt8, torch::kInt8, torch::kInt16, torch::kFloat16, torch::kBFloat16, torch::kInt32,
-                           torch::kFloat32, torch::kInt64, torch::kFloat64}) {
+                           torch::kFloat32, torch::kInt64, torch::kFloat64, torch::kUInt16, torch::kUInt32,
+                           torch::kUInt64, torch::kBool, torch::kFloat8_e4m3fn, torch::kFloat8_e5m2}) {
     written.push_back({torch::toString(dtype), torch::randn({3, 5}).mul(20).abs().to(dtype)});
   }
   written.push_back({"scalar", torch::tensor(2.5f)});
@@ -142,6 +143,7 @@ std::vector<Malformed> malformed() {
       {"EntryIsANumber", file_of(R"({"a":1})", data), "expected exactly"},
       {"UnknownDtype", single("F31", "[8]", "[0,8]"), "unknown dtype"},
       {"DtypeIsANumber", file_of(R"({"a":{"dtype":1,"shape":[8],"data_offsets":[0,8]}})", data), "unknown dtype"},
+      {"NeitherTrueNorFalse", single("BOOL", "[8]", "[0,8]"), "neither 0 nor 1"},
       {"ShapeIsANumber", single("U8", "8", "[0,8]"), "not a list"},
       {"NegativeSize", single("U8", "[-8]", "[0,8]"), "bad number -8"},
       {"FractionalSize", single("U8", "[8.0]", "[0,8]"), "bad number"},
