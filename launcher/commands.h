@@ -11,6 +11,8 @@ Command add_data_prepare(CLI::App& data);
 Command add_data_inspect(CLI::App& data);
 Command add_sample(CLI::App& app);
 Command add_eval(CLI::App& app);
+Command add_import(CLI::App& app);
+Command add_export(CLI::App& app);
 Command add_doctor(CLI::App& app);
 Command add_trace_merge(CLI::App& trace);
 

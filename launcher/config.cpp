@@ -47,10 +47,11 @@ void derive_run(Config& config) {
 }
 
 void derive_data(Config& config, bool with_data) {
+  if (!with_data) return;
   if (config.data_directory.empty()) {
     throw wrong_value("data.directory", "a folder made by `reprise data prepare`", "nothing");
   }
-  if (!with_data || !std::filesystem::exists(config.data_directory + "/dataset.json")) return;
+  if (!std::filesystem::exists(config.data_directory + "/dataset.json")) return;
   const DatasetInfo info = read_dataset_info(config.data_directory);
   config.tokenizer = info.tokenizer;
   const int64_t vocabulary = info.vocabulary;

@@ -92,8 +92,8 @@ struct Config {
 };
 
 // Reads file and overrides ("key.sub=value", the last one counts), checks every value, derives the derived. Throws
-// ConfigError. Touches no other file but DIRECTORY/dataset.json of the data (for the vocabulary), and that only when
-// `with_data`; a damaged one is a DataError.
+// ConfigError. Only `with_data` asks for data.directory and reads dataset.json in there (for the vocabulary); a damaged
+// one is a DataError. No other file is touched.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data = true);
 
 // What load_config() does once the values are read: derives what nobody gave and checks everything. Throws ConfigError.

@@ -96,8 +96,10 @@ Rows run_and_model() {
       ROW("model.dropout", number(kBelowOne), "on the embedding and the residual outputs", model.dropout),
       ROW("model.vocabulary", integer(2, 65536), "token ids", model.vocabulary),
       ROW("model.tie_embeddings", true_or_false(), "head and embedding share one matrix", model.tie_embeddings),
-      ROW("model.head_chunk_tokens", integer(1, kMany, kAuto),
+      ROW("model.head_chunk_tokens", integer(1, 16 * kMany, kAuto),
           "rows of logits that exist at once; auto: by vocabulary and width", model.head_chunk_tokens),
+      ROW("model.rope_theta", number({1, kInfinity, true}), "base of the rotary positions' angles; llama's",
+          model.rope_theta),
   };
 }
 

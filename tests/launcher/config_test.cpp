@@ -173,6 +173,7 @@ model:
   vocabulary: 300
   tie_embeddings: false
   head_chunk_tokens: 64
+  rope_theta: 500000.0
 data: {directory: "shards: odd # name"}
 batch: {global_sequences: 12, micro_sequences: 3}
 optimizer: {learning_rate: 3e-4, beta1: 0.85, beta2: 0.99, epsilon: 1e-9, weight_decay: 0, clip_norm: 0.5,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness import DATA, DONE, INTERNAL, REPRISE, SOURCE, ProgramTest, reprise, text
 
-COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "doctor", "bench allreduce",
-            "bench overlap", "bench all", "bench memory", "bench playbook"]
+COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "import", "export", "doctor",
+            "bench allreduce", "bench overlap", "bench all", "bench memory", "bench playbook"]
 
 
 class Commands(ProgramTest):

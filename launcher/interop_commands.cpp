@@ -1,0 +1,126 @@
+// From and to Hugging Face.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "launcher/commands.h"
+#include "launcher/config_schema.h"
+#include "launcher/exit_codes.h"
+#include "launcher/saved_run.h"
+#include "training/durable_file.h"
+#include "training/hugging_face.h"
+#include "training/input_file.h"
+#include "training/tokenizer.h"
+
+namespace reprise {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kTokenizerFile = "tokenizer.json";
+constexpr const char* kNoTokenizer = "none";
+
+struct Ends {
+  std::string from, to;
+};
+
+// Fills a folder of another name, which becomes `target` once it is whole.
+void write_folder(const std::string& target, const std::function<void(const fs::path&)>& fill) {
+  fs::path path = fs::absolute(target).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  if (fs::exists(fs::symlink_status(path))) {
+    throw UsageError(fmt::format("--to: expected a folder that does not exist yet, got {}", target));
+  }
+  const std::string staged = fmt::format("{}.tmp.{}", path.string(), ::getpid());
+  remove_all(staged);
+  make_folder(staged);
+  try {
+    fill(staged);
+    Disk().rename(staged, path.string());
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(staged, ignored);
+    throw;
+  }
+  Disk().sync_folder(path.parent_path().string());
+}
+
+void copy_text(const fs::path& from, const fs::path& to) {
+  const torch::Tensor file = map_file(from.string(), Access::read_only);
+  write_durably(to.string(), {static_cast<const char*>(file.const_data_ptr()), file.nbytes()});
+}
+
+void print_summary(const std::string& folder, const ModelConfig& model, const std::string& tokenizer) {
+  fmt::print("{}: {}, {} layers, width {}, {} heads, context {}, vocabulary {}, {}\n", folder, name_of(model.family),
+             model.layers, model.width, model.heads, model.context, model.vocabulary, tokenizer);
+}
+
+int import_model(const Ends& ends) {
+  const HuggingFaceModel model = read_hugging_face(ends.from);
+  const fs::path tokenizer =
+      (fs::is_directory(ends.from) ? fs::path(ends.from) : fs::path(ends.from).parent_path()) / kTokenizerFile;
+  const bool has_tokenizer = fs::exists(tokenizer);
+  write_folder(ends.to, [&](const fs::path& folder) {
+    Config config;
+    config.model = model.config;
+    std::string yaml = "model:\n";
+    for (const Setting& setting : config_schema()) {
+      if (setting.key.starts_with("model."))
+        yaml += fmt::format("  {}: {}\n", setting.key.substr(6), setting.write(config));
+    }
+    if (has_tokenizer) copy_text(tokenizer, folder / kTokenizerFile);
+    write_safetensors((folder / "model.safetensors").string(), model.parameters,
+                      {{"format", "pt"}, {"tokenizer", has_tokenizer ? kTokenizerFile : kNoTokenizer}});
+    write_durably((folder / "config.yaml").string(), yaml);
+  });
+  print_summary(ends.to, model.config, has_tokenizer ? "its tokenizer" : "no tokenizer.json, hence tokens only");
+  return kDone;
+}
+
+int export_model(const Ends& ends) {
+  const SavedRun run = load_run(ends.from);
+  const bool has_file = run.tokenizer == kTokenizerFile;
+  const fs::path weights =
+      fs::exists(fs::path(ends.from) / "final") ? fs::path(ends.from) / "final" : fs::path(ends.from);
+  std::optional<int64_t> end_of_document;
+  if (run.tokenizer == "bytes") end_of_document = Tokenizer(run.tokenizer).end_of_document();
+  const std::string config = hugging_face_config(run.config.model, end_of_document);
+  write_folder(ends.to, [&](const fs::path& folder) {
+    if (has_file) copy_text(weights / kTokenizerFile, folder / kTokenizerFile);
+    write_safetensors((folder / "model.safetensors").string(), hugging_face_tensors(*run.model), {{"format", "pt"}});
+    write_durably((folder / "config.json").string(), config);
+  });
+  print_summary(ends.to, run.config.model, has_file ? "its tokenizer" : "no tokenizer");
+  return kDone;
+}
+
+Command add(CLI::App& app, const char* name, const char* meaning, const char* from, const char* from_meaning,
+            const char* example, int (*work)(const Ends&)) {
+  CLI::App* command = app.add_subcommand(name, meaning);
+  const auto ends = std::make_shared<Ends>();
+  command->add_option(from, ends->from, from_meaning)->required();
+  command->add_option("--to", ends->to, "Folder to make; must not exist")->required();
+  command->footer(fmt::format("Example:\n  {}", example));
+  return {command, [=] { return work(*ends); }};
+}
+
+}  // namespace
+
+Command add_import(CLI::App& app) {
+  return add(app, "import", "Take over a GPT-2 or Llama in Hugging Face's form, for train, eval and sample", "MODEL",
+             "Folder with config.json and safetensors; or a *.safetensors or *.index.json in it",
+             "reprise import models/gpt2 --to models/gpt2-reprise", import_model);
+}
+
+Command add_export(CLI::App& app) {
+  return add(app, "export", "Write a trained model in Hugging Face's form, for transformers", "RUN",
+             "Run directory, snapshot or imported folder", "reprise export runs/quickstart --to models/quickstart",
+             export_model);
+}
+
+}  // namespace reprise
