@@ -29,13 +29,15 @@ struct Ends {
   std::string from, to;
 };
 
+void require_new(const std::string& target) {
+  if (!fs::exists(fs::symlink_status(target))) return;
+  throw UsageError(fmt::format("--to: expected a folder that does not exist yet, got {}", target));
+}
+
 // Fills a folder of another name, which becomes `target` once it is whole.
 void write_folder(const std::string& target, const std::function<void(const fs::path&)>& fill) {
   fs::path path = fs::absolute(target).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
-  if (fs::exists(fs::symlink_status(path))) {
-    throw UsageError(fmt::format("--to: expected a folder that does not exist yet, got {}", target));
-  }
   const std::string staged = fmt::format("{}.tmp.{}", path.string(), ::getpid());
   remove_all(staged);
   make_folder(staged);
@@ -70,8 +72,8 @@ int import_model(const Ends& ends) {
     config.model = model.config;
     std::string yaml = "model:\n";
     for (const Setting& setting : config_schema()) {
-      if (setting.key.starts_with("model."))
-        yaml += fmt::format("  {}: {}\n", setting.key.substr(6), setting.write(config));
+      if (!setting.key.starts_with("model.")) continue;
+      yaml += fmt::format("  {}: {}\n", setting.key.substr(6), setting.write(config));
     }
     if (has_tokenizer) copy_text(tokenizer, folder / kTokenizerFile);
     write_safetensors((folder / "model.safetensors").string(), model.parameters,
@@ -106,7 +108,10 @@ Command add(CLI::App& app, const char* name, const char* meaning, const char* fr
   command->add_option(from, ends->from, from_meaning)->required();
   command->add_option("--to", ends->to, "Folder to make; must not exist")->required();
   command->footer(fmt::format("Example:\n  {}", example));
-  return {command, [=] { return work(*ends); }};
+  return {command, [=] {
+            require_new(ends->to);
+            return work(*ends);
+          }};
 }
 
 }  // namespace
