@@ -79,6 +79,7 @@ int import_model(const Ends& ends) {
     write_safetensors((folder / "model.safetensors").string(), model.parameters,
                       {{"format", "pt"}, {"tokenizer", has_tokenizer ? kTokenizerFile : kNoTokenizer}});
     write_durably((folder / "config.yaml").string(), yaml);
+    load_config((folder / "config.yaml").string(), {}, /*with_data=*/false);  // throws where a setting has a limit
   });
   print_summary(ends.to, model.config, has_tokenizer ? "its tokenizer" : "no tokenizer.json, hence tokens only");
   return kDone;

@@ -28,7 +28,8 @@ const json kFixed[2] = {
     {{"hidden_act", "silu"}, {"rms_norm_eps", 1e-5}, {"attention_bias", false}, {"mlp_bias", false}}};
 const json kOtherNames = {{"gelu_pytorch_tanh", "gelu_new"}, {"swish", "silu"}};
 // What may only be nothing, false or empty; auto_map brings code of its own.
-constexpr const char* kNever[] = {"quantization_config", "auto_map", "is_encoder_decoder", "pruned_heads"};
+constexpr const char* kNever[] = {"quantization_config", "auto_map", "is_encoder_decoder", "pruned_heads",
+                                  "partial_rotary_factor"};
 
 class Reader {
  public:
@@ -95,9 +96,6 @@ class Reader {
           refuse(place, "rope_type and rope_theta only", got);
         }
       }
-    }
-    if (const json part = value("partial_rotary_factor"); !part.is_null() && part != 1) {
-      refuse("partial_rotary_factor", "1", part);
     }
     if (!theta.is_null() && !theta.is_number()) refuse("rope_theta", "a number", theta);
     return theta.is_null() ? ModelConfig().rope_theta : theta.get<double>();

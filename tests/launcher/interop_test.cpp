@@ -143,7 +143,19 @@ TEST(Interop, LeavesWhatExistsAloneAndNothingBehind) {
   EXPECT_THROW(import_model(scratch / "nowhere", scratch / "run"), DataError);
   put(scratch / "file", "");
   EXPECT_THROW(import_model(fixtures().front(), scratch / "file/run"), StorageError);
-  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"file", "there"}));
+  fs::copy(fixtures().front(), scratch / "narrow");
+  auto config = nlohmann::json::parse(contents(scratch / "narrow/config.json"));
+  config["vocab_size"] = 1;  // which no setting of ours can be
+  put(scratch / "narrow/config.json", config.dump());
+  auto tensors = read_safetensors(scratch / "narrow/model.safetensors").tensors;
+  std::vector<NamedTensor> cut;
+  for (const auto& [name, tensor] : tensors) {
+    cut.push_back({name, name == "transformer.wte.weight" ? tensor.narrow(0, 0, 1).clone() : tensor});
+  }
+  write_safetensors(scratch / "narrow/model.safetensors", cut, {});
+  EXPECT_TRUE(has(message_of<ConfigError>([&] { import_model(scratch / "narrow", scratch / "run"); }),
+                  "model.vocabulary: expected an integer"));
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"file", "narrow", "there"}));
   EXPECT_TRUE(fs::is_empty(scratch / "there"));
 }
 
