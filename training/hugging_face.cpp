@@ -73,6 +73,7 @@ Counterpart counterpart_of(const Parameter& ours, const ModelConfig& config) {
 
 // The folder of a model, and its weights in there.
 std::pair<fs::path, std::string> files_of(const std::string& path) {
+  if (!fs::exists(path)) throw DataError(path + ": expected a model's folder or file, got nothing");
   if (!fs::is_directory(path)) return {fs::path(path).parent_path(), path};
   for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
     if (fs::exists(fs::path(path) / name)) return {path, (fs::path(path) / name).string()};

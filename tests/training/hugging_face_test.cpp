@@ -204,6 +204,9 @@ TEST_F(HuggingFaceTest, TakesAFileAndSaysWhatAFolderLacks) {
   put(folder_ / "config.json", "[]");
   EXPECT_TRUE(has(message(), "config.json: expected a JSON object")) << message();
   std::filesystem::remove(folder_ / "model.safetensors");
+  const std::string nowhere = folder_ / "nowhere";
+  EXPECT_EQ(message_of<DataError>([&] { read_hugging_face(nowhere); }),
+            nowhere + ": expected a model's folder or file, got nothing");
   EXPECT_TRUE(has(message(), "expected model.safetensors or model.safetensors.index.json, got neither")) << message();
 }
 
