@@ -13,6 +13,7 @@
 #include "launcher/units.h"
 #include "model/stage_chain.h"
 #include "training/dataset.h"
+#include "training/tokenizer.h"
 
 namespace reprise {
 namespace {
@@ -51,10 +52,17 @@ void derive_data(Config& config, bool with_data) {
   if (config.data_directory.empty()) {
     throw wrong_value("data.directory", "a folder made by `reprise data prepare`", "nothing");
   }
-  if (!std::filesystem::exists(config.data_directory + "/dataset.json")) return;
+  if (!std::filesystem::is_directory(config.data_directory)) return;
   const DatasetInfo info = read_dataset_info(config.data_directory);
-  config.tokenizer = info.tokenizer;
+  config.tokenizer = tokenizer_in(config.data_directory, info.tokenizer);
   const int64_t vocabulary = info.vocabulary;
+  if (vocabulary == 0 && !is_given(config, "model.vocabulary")) {
+    throw wrong_value(
+        "model.vocabulary",
+        fmt::format("the vocabulary of {}, which has no dataset.json to say it (GPT-2: 50257)", config.data_directory),
+        "nothing");
+  }
+  if (vocabulary == 0 || !std::filesystem::exists(config.data_directory + "/dataset.json")) return;
   derive(config, "model.vocabulary", config.model.vocabulary, vocabulary, "from the data");
   if (config.model.vocabulary < vocabulary) {
     throw wrong_value("model.vocabulary", fmt::format("at least the {} of {}", vocabulary, config.data_directory),

@@ -71,7 +71,7 @@ struct Config {
   RunSetting run;
   ModelConfig model;  // resolved
   std::string data_directory;
-  std::string tokenizer = "bytes";                    // of the data
+  std::string tokenizer = "bytes";                    // of the data, as Tokenizer wants it
   int64_t global_sequences = 8, micro_sequences = 4;  // micro_sequences: or kAuto
   OptimizerSetting optimizer;
   NonFinite on_non_finite = NonFinite::stop;
@@ -92,8 +92,8 @@ struct Config {
 };
 
 // Reads file and overrides ("key.sub=value", the last one counts), checks every value, derives the derived. Throws
-// ConfigError. Only `with_data` asks for data.directory and reads dataset.json in there (for the vocabulary); a damaged
-// one is a DataError. No other file is touched.
+// ConfigError. Only `with_data` asks for data.directory and reads dataset.json in there (for tokenizer and vocabulary);
+// a damaged one is a DataError. No other file is touched.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data = true);
 
 // What load_config() does once the values are read: derives what nobody gave and checks everything. Throws ConfigError.

@@ -94,7 +94,7 @@ Rows run_and_model() {
       ROW("model.feed_forward", integer(1, kMany), "hidden width of the feed-forward", model.feed_forward),
       ROW("model.context", integer(1, kMany), "positions of a sequence", model.context),
       ROW("model.dropout", number(kBelowOne), "on the embedding and the residual outputs", model.dropout),
-      ROW("model.vocabulary", integer(2, 65536), "token ids", model.vocabulary),
+      ROW("model.vocabulary", integer(2, kMany), "token ids", model.vocabulary),
       ROW("model.tie_embeddings", true_or_false(), "head and embedding share one matrix", model.tie_embeddings),
       ROW("model.head_chunk_tokens", integer(1, 16 * kMany, kAuto),
           "rows of logits that exist at once; auto: by vocabulary and width", model.head_chunk_tokens),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "checkpointing/segment_executor.h"
 #include "launcher/job.h"
@@ -24,7 +25,7 @@ std::vector<WindowBatch> batches_of(const TokenShards& split, int64_t context) {
   const int64_t at_once = std::max<int64_t>(1, kTokensAtOnce / context);
   std::vector<WindowBatch> batches;
   for (const ShardFile& shard : split.shards()) {
-    const int64_t targets = std::ssize(shard.tokens()) - 1;
+    const int64_t targets = shard.size() - 1;
     for (int64_t first = 0; first < targets;) {
       const int64_t length = std::min(context, targets - first);
       const int64_t count = std::min(at_once, (targets - first) / length);
@@ -43,8 +44,8 @@ double EvaluationTotals::bits_per_byte() const {
 
 EvaluationTotals evaluate(const SavedRun& run, const TokenShards& split, int64_t context, Communicator& ranks) {
   const std::vector<WindowBatch> batches = batches_of(split, context);
-  const bool has_text = run.tokenizer != "none";
-  const Tokenizer tokenizer(has_text ? run.tokenizer : "bytes");
+  std::optional<Tokenizer> tokenizer;
+  if (run.tokenizer != "none") tokenizer.emplace(run.tokenizer);
   SegmentExecutor executor(*run.model, plan_of(PolicySetting{}, shapes_of(*run.model)), run.config.run.seed);
   const torch::Tensor sums = torch::zeros({std::ssize(batches), 2}, torch::kFloat64);  // loss and bytes of each
   ranks.set_wait_limit(kPatienceSeconds, "evaluation");
@@ -53,16 +54,16 @@ EvaluationTotals evaluate(const SavedRun& run, const TokenShards& split, int64_t
       const int64_t own = round + ranks.rank();
       if (own >= std::ssize(batches)) return;  // the last round may not reach every rank
       const auto& [shard, first, count, length] = batches[static_cast<size_t>(own)];
-      const auto tokens = shard->tokens_below(run.config.model.vocabulary, static_cast<size_t>(first),
-                                              static_cast<size_t>(count * length + 1));
+      std::vector<int64_t> tokens(static_cast<size_t>(count * length + 1));
+      shard->read(first, std::ssize(tokens), run.config.model.vocabulary, tokens.data());
       Batch batch;
       batch.tokens = torch::empty({count, length}, torch::kInt64);   // (B, T)
       batch.targets = torch::empty({count, length}, torch::kInt64);  // (B, T)
       std::copy(tokens.begin(), tokens.end() - 1, batch.tokens.mutable_data_ptr<int64_t>());
       std::copy(tokens.begin() + 1, tokens.end(), batch.targets.mutable_data_ptr<int64_t>());
       sums[own][0] = executor.evaluate(on_device(batch, run.model->device()));
-      if (has_text)
-        sums[own][1] = static_cast<double>(std::ssize(tokenizer.decode({tokens.begin() + 1, tokens.end()})));
+      if (!tokenizer) return;
+      sums[own][1] = static_cast<double>(std::ssize(tokenizer->decode({tokens.begin() + 1, tokens.end()})));
     });
   }
   ranks.start_sum(sums)->wait();  // a row has one rank's figures, and zeros of the others

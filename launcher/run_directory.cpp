@@ -11,11 +11,12 @@
 #include "training/errors.h"
 #include "training/safetensors.h"
 #include "training/snapshot_store.h"
+#include "training/tokenizer.h"
 
 namespace reprise {
 
 static constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg",
-                                         "trace",       "snapshots", "final"};
+                                         "trace",       "snapshots", "final",         "tokenizer.json"};
 
 // Cuts a file of lines back to `bytes` bytes, and to whole lines where it is shorter already.
 static void cut_lines(const std::string& path, int64_t bytes) {
@@ -50,6 +51,7 @@ RunDirectory::RunDirectory(const Config& config, const StartPoint& start) : path
   } else {
     for (const char* name : kFiles) remove_all(path_ + "/" + name);
   }
+  copy_tokenizer(config.tokenizer, path_);  // now, for the data may be gone when the weights are there
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
 }
 
@@ -81,12 +83,14 @@ void RunDirectory::replay(Sink& sink) const {
 
 void RunDirectory::write_weights(const StageChain& model, const std::string& tokenizer) const {
   make_folder(path_ + "/final");
+  const std::string kept = tokenizer_in(path_, std::filesystem::path(tokenizer).filename().string());
+  const std::string name = copy_tokenizer(kept, path_ + "/final");
   std::vector<NamedTensor> tensors;
   for (int i = 0; i < model.parameters().size(); ++i) {
     const Parameter& parameter = model.parameters()[i];
     tensors.push_back({parameter.name, parameter.master.detach().cpu()});
   }
-  write_safetensors(path_ + "/final/model.safetensors", tensors, {{"format", "pt"}, {"tokenizer", tokenizer}});
+  write_safetensors(path_ + "/final/model.safetensors", tensors, {{"format", "pt"}, {"tokenizer", name}});
 }
 
 }  // namespace reprise

@@ -11,7 +11,7 @@
 namespace reprise {
 
 // The files of a run: config.yaml (resolved), plan.json, metrics.jsonl, loss.svg, snapshots, final/model.safetensors,
-// and lock, which says who writes them. Rank 0 only.
+// the data's tokenizer.json (here and beside the weights), and lock, which says who writes them. Rank 0 only.
 class RunDirectory {
  public:
   // Throws ConfigError when the folder holds a run already, unless run.overwrite. Changes nothing.

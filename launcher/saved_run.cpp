@@ -7,6 +7,7 @@
 
 #include "launcher/device.h"
 #include "training/errors.h"
+#include "training/tokenizer.h"
 
 namespace reprise {
 namespace {
@@ -41,7 +42,8 @@ SavedRun load_run(const std::string& path, int local_rank) {
   SavedRun run;
   run.config = load_config(config, {}, false);
   const auto tokenizer = file.metadata.find("tokenizer");
-  run.tokenizer = tokenizer == file.metadata.end() ? "bytes" : tokenizer->second;
+  run.tokenizer = tokenizer_in(fs::path(weights).parent_path().string(),
+                               tokenizer == file.metadata.end() ? "bytes" : tokenizer->second);
   run.config.precision.compute = "fp32";  // whatever it was trained in, and on which device
   const int visible = visible_devices();
   const torch::Device device = visible > 0 ? use_device(device_of(local_rank, visible), /*tf32=*/false) : torch::kCPU;

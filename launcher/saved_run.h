@@ -13,7 +13,7 @@ namespace reprise {
 // A trained model read back from a run: its configuration, its weights in one flat tensor, and the model bound to them.
 struct SavedRun {
   Config config;
-  std::string tokenizer;
+  std::string tokenizer;  // as Tokenizer wants it
   std::unique_ptr<FlatModel> weights;
   std::unique_ptr<StageChain> model;  // ends before its weights
 };

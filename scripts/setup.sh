@@ -20,7 +20,7 @@ stamp=$venv/reprise-stamp   # written last: an environment without it, or with a
 # Commands may come from anywhere; libraries come from packages.
 tools=(g++:g++ cmake:cmake ninja:ninja-build mpirun:openmpi-bin ccache:ccache mold:mold)
 libraries=(libopenmpi-dev libyaml-cpp-dev libcli11-dev libfmt-dev nlohmann-json3-dev libxxhash-dev
-  libgtest-dev prometheus-cpp-dev)
+  libpcre2-dev libgtest-dev prometheus-cpp-dev)
 
 say() { echo "setup: $*"; }
 die() { echo "setup: $*" >&2; exit 1; }

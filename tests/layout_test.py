@@ -27,6 +27,7 @@ FOREIGN_HEADERS = {  # each in at most two .cpp files of the folders and in no h
     "NCCL": r"nccl\.h",
     "yaml-cpp": r"yaml-cpp/.*",
     "Prometheus": r"prometheus/.*",
+    "PCRE2": r"pcre2\.h",
     "CUDA": r"(cuda|cuda_runtime|cuda_runtime_api|nvml)\.h|(c10|ATen)/cuda/.*",
 }
 NO_FOLDER_NAMED = {"common", "utils", "core", "helpers"}

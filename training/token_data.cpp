@@ -14,7 +14,7 @@
 namespace reprise {
 namespace {
 
-int64_t windows_in(const ShardFile& shard, int64_t length) { return (std::ssize(shard.tokens()) - 1) / (length - 1); }
+int64_t windows_in(const ShardFile& shard, int64_t length) { return (shard.size() - 1) / (length - 1); }
 
 // The finalizer of splitmix64: a bijection that spreads every bit over all others.
 uint64_t mixed(uint64_t x) {
@@ -27,10 +27,10 @@ uint64_t mixed(uint64_t x) {
 }  // namespace
 
 TokenShards::TokenShards(const std::string& directory, const std::string& split)
-    : name_(fmt::format("{}/{}_*.bin", directory, split)) {
+    : name_(fmt::format("{}: {} shards", directory, split)) {
   const DatasetInfo info = read_dataset_info(directory);
   for (const std::string& path : shard_paths(directory, split)) shards_.emplace_back(path);
-  if (shards_.empty()) throw DataError(name_ + ": no such file");
+  if (shards_.empty()) throw DataError(fmt::format("{0}: no {1} shards such as {1}_000000.bin", directory, split));
   const int64_t promised = split == "train" ? info.train_tokens : split == "validation" ? info.validation_tokens : 0;
   if (promised != 0 && promised != tokens()) {
     throw DataError(fmt::format("{}: {} tokens in {} shards, but dataset.json promises {}", name_, tokens(),
@@ -40,7 +40,7 @@ TokenShards::TokenShards(const std::string& directory, const std::string& split)
 
 int64_t TokenShards::tokens() const {
   int64_t sum = 0;
-  for (const ShardFile& shard : shards_) sum += std::ssize(shard.tokens());
+  for (const ShardFile& shard : shards_) sum += shard.size();
   return sum;
 }
 
@@ -48,7 +48,7 @@ int64_t TokenShards::windows(int64_t length) const {
   int64_t sum = 0, longest = 0;
   for (const ShardFile& shard : shards_) {
     sum += windows_in(shard, length);
-    longest = std::max(longest, std::ssize(shard.tokens()));
+    longest = std::max(longest, shard.size());
   }
   if (sum > 0) return sum;
   throw DataError(
@@ -59,10 +59,7 @@ void TokenShards::read_window(int64_t index, int64_t length, int64_t vocabulary,
   for (const ShardFile& shard : shards_) {
     const int64_t here = windows_in(shard, length);
     if (index < here) {
-      const auto first = static_cast<size_t>(index * (length - 1));
-      const auto window = shard.tokens_below(vocabulary, first, static_cast<size_t>(length));
-      std::copy(window.begin(), window.end(), out);
-      return;
+      return shard.read(index * (length - 1), length, vocabulary, out);
     }
     index -= here;
   }

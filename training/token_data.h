@@ -16,14 +16,14 @@ namespace reprise {
 // the directory did not end or wrote another number of tokens (dataset.json). Any thread may read.
 class TokenShards {
  public:
-  // Opens every DIRECTORY/<split>_*.bin in name order.
+  // Opens every file of shard_paths().
   TokenShards(const std::string& directory, const std::string& split);
 
   const std::vector<ShardFile>& shards() const { return shards_; }
   int64_t tokens() const;
   // Windows of `length` ≥ 2 tokens at stride `length - 1` that lie within one shard: how many, at least one, and the
   // tokens of one, as int64 (length). The last target of a window is the first input of the next. Throws DataError that
-  // says how many tokens a shard needs when there is no window, and as ShardFile::tokens_below() does.
+  // says how many tokens a shard needs when there is no window, and as ShardFile::read() does.
   int64_t windows(int64_t length) const;
   void read_window(int64_t index, int64_t length, int64_t vocabulary, int64_t* out) const;
   // A short text for ranks to compare: the count and a hash of a few windows spread over the split, so that other data
@@ -31,7 +31,7 @@ class TokenShards {
   std::string describe(int64_t length, int64_t vocabulary) const;
 
  private:
-  std::string name_;  // "DIRECTORY/<split>_*.bin"
+  std::string name_;  // for messages
   std::vector<ShardFile> shards_;
 };
 

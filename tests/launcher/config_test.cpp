@@ -73,7 +73,7 @@ const Broken kBroken[] = {
     {"model: {dropout: 1}", "2 model.dropout: ", "expected a number in [0, 1), got 1"},
     {"model: {dropout: -0.1}", "2 model.dropout: ", "did you mean 0?"},
     {"model: {dropout: nan}", "2 model.dropout: ", "got nan"},
-    {"model: {vocabulary: 70000}", "2 model.vocabulary: ", "did you mean 65536?"},
+    {"model: {vocabulary: 2000000}", "2 model.vocabulary: ", "did you mean 1048576?"},
     {"model: {tie_embeddings: yes}", "2 model.tie_embeddings: ", "true or false, got yes; did you mean true?"},
     {"model: {head_chunk_tokens: 0}", "2 model.head_chunk_tokens: ", "did you mean 1?"},
     {"run: {device: gpu}", "2 run.device: ", "one of auto, cpu, cuda"},

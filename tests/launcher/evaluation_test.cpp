@@ -34,8 +34,8 @@ std::vector<uint16_t> some_tokens(int count) {
 class Evaluation : public testing::Test {
  protected:
   TokenShards split(const std::vector<uint16_t>& tokens, int64_t most_in_shard = 100'000) const {
-    ShardWriter writer(folder_.path(), "validation", most_in_shard);
-    writer.write(tokens);
+    ShardWriter writer(folder_.path(), "validation", 257, most_in_shard);
+    writer.write(std::vector<uint32_t>(tokens.begin(), tokens.end()));
     writer.finish();
     return TokenShards(folder_.path(), "validation");
   }

@@ -18,15 +18,6 @@ COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "
 
 
 class Commands(ProgramTest):
-    def run_ok(self, *arguments):
-        result = reprise(*arguments)
-        self.assertEqual(result.returncode, DONE, f"{result.stdout}\n{result.stderr}")
-        return result.stdout
-
-    def json_of(self, *arguments):
-        """The document that --json prints as the last line of stdout."""
-        return json.loads(self.run_ok(*arguments, "--json").splitlines()[-1])
-
     def test_help(self):
         overview = self.run_ok("--help")
         for code in ("64", "65", "69", "70", "74", "75", "78"):

@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "REPRISE_ALLOW_ROOT": "1", 
 DONE, USAGE, DATA, NOTHING_FITS, INTERNAL, STORAGE, PEER_LOST, CONFIGURATION = 0, 64, 65, 69, 70, 74, 75, 78
 LOST = {PEER_LOST, 137, 139, 143}
 
-SHARD_MAGIC, SHARD_VERSION, SHARD_HEADER = 20240520, 1, 256
+SHARD_KINDS, SHARD_HEADER = {"H": (20240520, 1), "I": (20240801, 7)}, 256
 
 TINY = {
     "run": {"name": "tiny", "seed": 5, "steps": 20, "device": "cpu"},
@@ -38,10 +38,10 @@ TINY = {
 }
 
 
-def shard(tokens):
-    """The bytes of a token shard."""
-    header = array.array("i", [SHARD_MAGIC, SHARD_VERSION, len(tokens)] + [0] * (SHARD_HEADER - 3))
-    return header.tobytes() + array.array("H", list(tokens)).tobytes()
+def shard(tokens, kind="H"):
+    """The bytes of a token shard; kind "I" has four bytes a token."""
+    header = array.array("i", [*SHARD_KINDS[kind], len(tokens)] + [0] * (SHARD_HEADER - 3))
+    return header.tobytes() + array.array(kind, list(tokens)).tobytes()
 
 
 def text(size, seed=0):
@@ -135,6 +135,15 @@ class ProgramTest(unittest.TestCase):
         result = run(command, timeout)
         self.assertEqual(result.returncode, DONE, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}")
         return Run(folder)
+
+    def run_ok(self, *arguments):
+        result = reprise(*arguments)
+        self.assertEqual(result.returncode, DONE, f"{result.stdout}\n{result.stderr}")
+        return result.stdout
+
+    def json_of(self, *arguments):
+        """The document that --json prints as the last line of stdout."""
+        return json.loads(self.run_ok(*arguments, "--json").splitlines()[-1])
 
     def assert_fails(self, result, code, *words):
         """The program ended with this code and said why, in one line that holds all words."""

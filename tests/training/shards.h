@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/scratch.h"
+#include "training/dataset.h"
 
 namespace reprise {
 
@@ -19,10 +20,18 @@ inline void put_shard(const std::string& path, const std::vector<uint16_t>& toke
   put(path, shard_bytes({20240520, 1, static_cast<int32_t>(tokens.size())}, tokens));
 }
 
+inline std::vector<int64_t> tokens_of(const std::string& path) {
+  const ShardFile shard(path);
+  std::vector<int64_t> tokens(static_cast<size_t>(shard.size()));
+  shard.read(0, shard.size(), kMostVocabulary, tokens.data());
+  return tokens;
+}
+
 // first, first + 1, …
-inline std::vector<uint16_t> counting(int first, int count) {
-  std::vector<uint16_t> tokens(static_cast<size_t>(count));
-  std::iota(tokens.begin(), tokens.end(), static_cast<uint16_t>(first));
+template <class Token = uint16_t>
+std::vector<Token> counting(int first, int count) {
+  std::vector<Token> tokens(static_cast<size_t>(count));
+  std::iota(tokens.begin(), tokens.end(), static_cast<Token>(first));
   return tokens;
 }
 
