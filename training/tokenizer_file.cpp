@@ -79,6 +79,7 @@ void read_model(TokenizerFile& file, const Json& model) {
   expect(bytes == 256, "a vocabulary with every byte");
 
   uint32_t rank = 0;
+  file.merges.max_load_factor(0.25F);  // looked up several times a byte
   for (const Json& merge : model.at("merges")) {
     const std::string text = merge.is_string() ? merge.get<std::string>() : "";
     const size_t space = text.find(' ');
