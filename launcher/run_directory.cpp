@@ -64,9 +64,9 @@ void RunDirectory::write_plan(const PlannedStep& step) const {
 
 std::map<std::string, std::string> RunDirectory::texts() const {
   std::map<std::string, std::string> texts;
-  for (const char* name : {"config.yaml", "plan.json"}) {
+  for (const char* name : {"config.yaml", "plan.json", "tokenizer.json"}) {
     std::ifstream file(path_ + "/" + name, std::ios::binary);
-    texts[name].assign(std::istreambuf_iterator<char>(file), {});
+    if (file) texts[name].assign(std::istreambuf_iterator<char>(file), {});
   }
   return texts;
 }

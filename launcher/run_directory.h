@@ -24,7 +24,8 @@ class RunDirectory {
   void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
   void write_weights(const StageChain& model, const std::string& tokenizer) const;
 
-  // What a snapshot keeps beside the state, by name of file: config.yaml and plan.json.
+  // What a snapshot keeps beside the state, by name of file: config.yaml, plan.json and the
+  // tokenizer.json of data that has one.
   std::map<std::string, std::string> texts() const;
 
   // Tells a sink of the steps and evaluations that metrics.jsonl holds.

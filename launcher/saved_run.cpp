@@ -4,8 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "launcher/device.h"
+#include "launcher/start_point.h"
 #include "training/errors.h"
 #include "training/tokenizer.h"
 
@@ -21,6 +23,29 @@ std::string first_existing(const fs::path& folder, const std::vector<std::string
   throw DataError(fmt::format("{}: expected a run with {}, got none", folder.string(), fmt::join(names, " or ")));
 }
 
+// Where the weights of a run, a snapshot or an imported model lie.
+struct Weights {
+  std::string folder, path;  // path: of the file, or the snapshot's folder again
+  std::string tokenizer;     // as tokenizer_in() wants it
+  std::optional<Manifest> snapshot;
+
+  explicit Weights(const std::string& given) : folder(given), path(given) {
+    Disk disk;
+    const bool is_finished = fs::exists(given + "/final/model.safetensors");
+    if (!is_finished && fs::is_directory(snapshot_folder(given))) folder = path = newest_snapshot(given).path;
+    if (fs::exists(folder + "/manifest.json")) {
+      snapshot = verify_snapshot(disk, folder);
+      tokenizer = snapshot->fact("tokenizer");
+      return;
+    }
+    path = first_existing(given, {"final/model.safetensors", "model.safetensors"});
+    folder = fs::path(path).parent_path().string();
+    const auto metadata = read_safetensors(path).metadata;
+    const auto found = metadata.find("tokenizer");
+    tokenizer = found == metadata.end() ? "bytes" : found->second;
+  }
+};
+
 }  // namespace
 
 void load_weights(StageChain& model, const SafetensorsFile& file, const std::string& path) {
@@ -35,21 +60,27 @@ void load_weights(StageChain& model, const SafetensorsFile& file, const std::str
   }
 }
 
+void load_weights(const std::string& path, StageChain& model, FlatModel& flat) {
+  const Weights weights(path);
+  if (weights.snapshot) {
+    read_state(weights.path, *weights.snapshot, model, flat.layout, {{"parameters", flat.parameters}});
+  } else {
+    load_weights(model, read_safetensors(weights.path), weights.path);
+  }
+  if (flat.computed.defined()) flat.computed.copy_(flat.parameters);
+}
+
 SavedRun load_run(const std::string& path, int local_rank) {
-  const std::string weights = first_existing(path, {"final/model.safetensors", "model.safetensors"});
-  const std::string config = first_existing(path, {"config.yaml", "../config.yaml"});
-  const SafetensorsFile file = read_safetensors(weights);
+  const Weights weights(path);
   SavedRun run;
-  run.config = load_config(config, {}, false);
-  const auto tokenizer = file.metadata.find("tokenizer");
-  run.tokenizer = tokenizer_in(fs::path(weights).parent_path().string(),
-                               tokenizer == file.metadata.end() ? "bytes" : tokenizer->second);
+  run.config = load_config(first_existing(weights.folder, {"config.yaml", "../config.yaml"}), {}, false);
+  run.tokenizer = tokenizer_in(weights.folder, weights.tokenizer);
   run.config.precision.compute = "fp32";  // whatever it was trained in, and on which device
   const int visible = visible_devices();
   const torch::Device device = visible > 0 ? use_device(device_of(local_rank, visible), /*tf32=*/false) : torch::kCPU;
   run.model = std::make_unique<StageChain>(run.config.model);
   run.weights = std::make_unique<FlatModel>(*run.model, false, torch::kFloat32, device);
-  load_weights(*run.model, file, weights);
+  load_weights(path, *run.model, *run.weights);
   return run;
 }
 

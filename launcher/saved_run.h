@@ -22,7 +22,11 @@ struct SavedRun {
 // config.yaml lies beside it or one level up. It lies on a CUDA device where this process sees one: of several, on the
 // one of its rank among the host's. Throws DataError when a part is missing or does not belong to this model;
 // ConfigError when config.yaml is wrong.
+// A snapshot is one, too; so is a run that has snapshots and no final weights yet: the newest good one.
 SavedRun load_run(const std::string& path, int local_rank = 0);
+
+// The weights of what load_run() takes, into a bound model of the same shapes.
+void load_weights(const std::string& path, StageChain& model, FlatModel& flat);
 
 // Puts the tensors of a file, `path` in messages, into a bound model of the same shapes; fp16 and bf16 are widened.
 // Throws DataError that tells all that do not fit.

@@ -12,7 +12,6 @@
 #include "launcher/job.h"
 #include "launcher/run_directory.h"
 #include "training/errors.h"
-#include "training/snapshot_store.h"
 
 namespace reprise {
 namespace {
@@ -65,12 +64,8 @@ std::optional<SnapshotStore::Found> newest_of(const std::string& folder, const s
 
 // snapshot.resume: PATH; a snapshot, a run, or a run's folder of snapshots.
 SnapshotStore::Found snapshot_at(const std::string& path) {
-  Disk disk;
-  if (fs::exists(path + "/manifest.json")) return {path, verify_snapshot(disk, path)};
-  const std::string folder = fs::is_directory(snapshot_folder(path)) ? snapshot_folder(path) : path;
-  const auto found = newest_of(folder, "name another one as snapshot.resume");
-  if (!found) throw DataError(fmt::format("snapshot.resume: expected a snapshot or a run with one, got {}", path));
-  return *found;
+  if (fs::exists(path + "/manifest.json")) return {path, verify_snapshot(Disk(), path)};
+  return newest_snapshot(path);
 }
 
 // A run that was ended before its first snapshot may be begun again over what it left: a job that comes back must not
@@ -136,10 +131,18 @@ void keep_choices(Config& config, const Facts& saved) {
 
 std::string snapshot_folder(const std::string& run_directory) { return run_directory + "/snapshots"; }
 
+SnapshotStore::Found newest_snapshot(const std::string& path) {
+  const std::string folder = fs::is_directory(snapshot_folder(path)) ? snapshot_folder(path) : path;
+  const auto found = newest_of(folder, "name another run or snapshot");
+  if (!found) throw DataError(fmt::format("{}: expected a snapshot or a run with one, got none", path));
+  return *found;
+}
+
 Facts snapshot_facts(const Config& config, const Facts& facts, int ranks) {
   Facts all = agreement_fields(config);
   all.insert(facts.begin(), facts.end());
   all["ranks"] = std::to_string(ranks);
+  all["tokenizer"] = fs::path(config.tokenizer).filename().string();
   return all;
 }
 

@@ -5,7 +5,7 @@
 
 #include "distributed/communicator.h"
 #include "launcher/config.h"
-#include "training/snapshot_format.h"
+#include "training/snapshot_store.h"
 
 namespace reprise {
 
@@ -24,6 +24,9 @@ struct StartPoint {
 
 // The folder of a run's snapshots.
 std::string snapshot_folder(const std::string& run_directory);
+
+// The newest good snapshot of a run, or of a folder of snapshots. Throws DataError when there is none.
+SnapshotStore::Found newest_snapshot(const std::string& path);
 
 // Facts for the manifest of a snapshot: every setting, and what else must fit when a run goes on.
 std::map<std::string, std::string> snapshot_facts(const Config& config, const std::map<std::string, std::string>& facts,

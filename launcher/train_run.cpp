@@ -22,6 +22,7 @@
 #include "launcher/run_plan.h"
 #include "launcher/run_snapshots.h"
 #include "launcher/run_trace.h"
+#include "launcher/saved_run.h"
 #include "launcher/spelling.h"
 #include "monitoring/console.h"
 #include "monitoring/format.h"
@@ -110,10 +111,16 @@ class RankRun {
     flat_.emplace(model_, true, config_.compute_type(), device_.device);
     together(communicator_,
              [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, config_.trainer()); });
-    if (start.snapshot.empty()) {
+    if (!start.snapshot.empty()) {
+      restore(start, *trainer_, model_, flat_->layout, communicator_);
+    } else if (config_.run.init == "none") {
       flat_->initialize(model_, config_.run.seed);
     } else {
-      restore(start, *trainer_, model_, flat_->layout, communicator_);
+      together(communicator_, [&] {
+        if (communicator_.rank() == 0) load_weights(config_.run.init, model_, *flat_);
+      });
+      communicator_.broadcast(flat_->parameters, 0);
+      trainer_->resume(trainer_->progress());  // at step 0, with copies of what has come
     }
     require_agreement(communicator_,
                       {{"bucket layout", describe_buckets(trainer_->buckets())},
