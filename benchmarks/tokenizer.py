@@ -6,8 +6,8 @@ with one thread, with the same tokenizer.json and the same documents. Needs that
 
 FILE: text; without any, the sources of Python's standard library and as much text of many scripts
 (tests/program/mixed_text.py). Times are processor times of the process, since other work may share the machine: of
-Reprise all that `data prepare` does (reading twice, JSON, writing) less what it takes for a few bytes (starting, loading
-the tokenizer), of the package encode_batch alone. Tokens are compared, too.
+Reprise all that `data prepare` does (reading twice, JSON, writing) less what it takes for a few bytes (starting,
+loading the tokenizer), of the package encode_batch_fast alone. Tokens are counted and compared, too.
 """
 
 import argparse

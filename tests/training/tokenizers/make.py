@@ -19,7 +19,7 @@ ADDED = [AddedToken("<|x|>", special=True), AddedToken("<|x|>y", special=True), 
          AddedToken("  two spaces", normalized=True), AddedToken("é+", normalized=False)]
 TEXTS = ["", "a", "Hello, world!", "a<|endoftext|>b <|end_of_text|> c", "<|x|><|x|>y<|x|>yy<|x|> ><|><|x|",
          "  two spaces", "x  two spacesy", "é+é +", "a\r\n\r\n  b\n\n\n", "   ", " " * 40 + "x", "l" * 300,
-         "12345678", "I'M we'LL it'ſ",
+         "12345678", "I'M we'LL it'ſ", "x  \u180ey",
          mixed_text(1200, 11), fuzz(700, 12)]
 
 
