@@ -9,10 +9,22 @@
 
 #include <cstdlib>
 #include <map>
+#include <tuple>
 
 namespace reprise {
 
 int visible_devices() { return torch::cuda::device_count(); }
+
+double dense_peak(const std::string& name, const std::string& compute) {
+  // As the vendor's data sheets give them, without sparsity, in fp32, tf32 and 16 bits.
+  constexpr std::tuple<const char*, double, double, double> kPeaks[] = {
+      {"H100 PCIe", 51e12, 378e12, 756e12}, {"H100 NVL", 60e12, 417e12, 835e12}, {"H100", 67e12, 494e12, 989e12},
+      {"H200", 67e12, 494e12, 989e12},      {"A100", 19.5e12, 156e12, 312e12},   {"L40S", 91.6e12, 183e12, 362e12}};
+  for (const auto& [device, fp32, tf32, half] : kPeaks) {
+    if (name.find(device) != std::string::npos) return compute == "fp32" ? fp32 : compute == "tf32" ? tf32 : half;
+  }
+  return 0;
+}
 
 int device_of(int local_rank, int visible) { return visible < 1 ? 0 : local_rank % visible; }
 

@@ -19,6 +19,9 @@ struct DeviceFacts {
 // Of a visible device. Makes no context. Throws std::runtime_error, in a build without CUDA always.
 DeviceFacts describe_device(int index);
 
+// Its dense peak by name, FLOP/s of products as precision.compute says; 0: not known.
+double dense_peak(const std::string& name, const std::string& compute);
+
 // The device that a rank takes. A scheduler that shows each rank its own one device leaves it no choice.
 int device_of(int local_rank, int visible);
 

@@ -18,6 +18,8 @@ namespace reprise {
 static constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg",
                                          "trace",       "snapshots", "final",         "tokenizer.json"};
 
+static constexpr const char* kTargets = "/prometheus_sd.json";
+
 // Cuts a file of lines back to `bytes` bytes, and to whole lines where it is shorter already.
 static void cut_lines(const std::string& path, int64_t bytes) {
   std::ifstream file(path, std::ios::binary);
@@ -52,7 +54,22 @@ RunDirectory::RunDirectory(const Config& config, const StartPoint& start) : path
     for (const char* name : kFiles) remove_all(path_ + "/" + name);
   }
   copy_tokenizer(config.tokenizer, path_);  // now, for the data may be gone when the weights are there
+  remove_all(path_ + kTargets);             // of a run that was killed
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
+}
+
+RunDirectory::~RunDirectory() {
+  std::error_code error;  // too late to tell anyone
+  std::filesystem::remove(path_ + kTargets, error);
+}
+
+void RunDirectory::write_targets(const std::string& run, const std::vector<std::string>& addresses) const {
+  nlohmann::ordered_json groups = nlohmann::ordered_json::array();
+  for (size_t rank = 0; rank < addresses.size(); ++rank) {
+    if (addresses[rank].empty()) continue;
+    groups.push_back({{"targets", {addresses[rank]}}, {"labels", {{"run", run}, {"rank", std::to_string(rank)}}}});
+  }
+  if (!groups.empty()) write_durably(path_ + kTargets, groups.dump(1) + "\n");
 }
 
 void RunDirectory::write_plan(const PlannedStep& step) const {

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "checkpointing/planner.h"
 #include "launcher/config.h"
@@ -20,8 +21,15 @@ class RunDirectory {
   // The folder for a run that begins as `start` says: without the files of a run that was there and with all others,
   // or as that run's snapshot saw them; with a new config.yaml. Throws StorageError.
   RunDirectory(const Config& config, const StartPoint& start);
+  ~RunDirectory();
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
 
   void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
+
+  // prometheus_sd.json, Prometheus' file_sd: where each rank serves its metrics; "" nowhere. Gone with this object.
+  void write_targets(const std::string& run, const std::vector<std::string>& addresses) const;
+
   void write_weights(const StageChain& model, const std::string& tokenizer) const;
 
   // What a snapshot keeps beside the state, by name of file: config.yaml, plan.json and the

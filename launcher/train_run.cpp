@@ -19,6 +19,7 @@
 #include "launcher/joint_choice.h"
 #include "launcher/plan_choice.h"
 #include "launcher/run_directory.h"
+#include "launcher/run_metrics.h"
 #include "launcher/run_plan.h"
 #include "launcher/run_snapshots.h"
 #include "launcher/run_trace.h"
@@ -125,13 +126,17 @@ class RankRun {
     require_agreement(communicator_,
                       {{"bucket layout", describe_buckets(trainer_->buckets())},
                        {"plan", fmt::format("{} at {} sequences", strip_of(plan()), config_.micro_sequences)}});
-    together(communicator_, [&] { open_sinks(); });
+    std::string address;
+    together(communicator_, [&] { address = open_sinks(); });
+    const std::vector<std::string> addresses = gather_texts(communicator_, address);
+    together(communicator_, [&] {
+      if (communicator_.rank() == 0) directory_->write_targets(config_.run.name, addresses);
+    });
+    attempt_ = static_cast<int64_t>(largest_figures(communicator_, {lock_ ? double(lock_->attempt()) : 1})[0]);
     if (config_.monitoring.trace) trace_.emplace(config_.run.directory, model_, communicator_);
     if (config_.snapshot.every_steps > 0) {
-      const double attempt = lock_ ? static_cast<double>(lock_->attempt()) : 0;  // rank 0's is the one that counts
       snapshots_.emplace(config_, communicator_, model_, flat_->layout, *trainer_, facts,
-                         directory_ ? &*directory_ : nullptr,
-                         static_cast<int64_t>(largest_figures(communicator_, {attempt})[0]));
+                         directory_ ? &*directory_ : nullptr, attempt_);
     }
   }
 
@@ -148,7 +153,8 @@ class RankRun {
     facts["validation data"] = validation_->describe(model.context + 1, model.vocabulary);
   }
 
-  void open_sinks() {
+  // Returns where this rank serves its metrics; "" nowhere.
+  std::string open_sinks() {
     if (communicator_.rank() == 0) {
       directory_->write_plan(choice_.planned);
       sinks_.push_back(make_console(stdout, config_.monitoring.every_steps));
@@ -156,14 +162,16 @@ class RankRun {
       sinks_.push_back(make_loss_plot(directory_->loss_plot()));
       directory_->replay(*sinks_.back());
     }
-    if (!config_.monitoring.prometheus_enabled) return;
+    if (!config_.monitoring.prometheus_enabled) return {};
     PrometheusExporter exporter =
         make_prometheus_exporter(exporter_address(config_.monitoring.prometheus_listen, communicator_.local_rank()),
                                  config_.run.name, communicator_.rank());
     if (!exporter.warning.empty()) {
       fmt::print(stderr, "reprise: {}: {}\n", communicator_.describe(communicator_.rank()), exporter.warning);
     }
-    if (exporter.sink) sinks_.push_back(std::move(exporter.sink));
+    if (!exporter.sink) return {};
+    sinks_.push_back(std::move(exporter.sink));
+    return exporter.address;
   }
 
   void announce() {
@@ -178,21 +186,23 @@ class RankRun {
       fmt::print("this processor has no bfloat16 instructions: bf16 saves memory here and costs time\n");
     }
     const ModelConfig& model = config_.model;
-    const RunStart start{.run = config_.run.name,
-                         .model = fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(model.family),
-                                              model.layers, model.width, model.heads, model.context),
-                         .plan = strip_of(plan()),
-                         .plan_origin = plan().origin,
-                         .ranks = communicator_.size(),
-                         .resumed_step = trainer_->steps_done(),
-                         .parameters = model_.parameters().count(),
-                         .steps = config_.run.steps,
-                         .global_sequences = config_.global_sequences,
-                         .micro_sequences = config_.micro_sequences,
-                         .context = model.context,
-                         .flops_per_token = flops_per_token(model_),
-                         .planned_peak_bytes = end_.planned_peak_bytes,
-                         .planned_step_seconds = end_.planned_step_seconds};
+    RunStart start{.run = config_.run.name,
+                   .model = fmt::format("{}, {} layers, width {}, {} heads, context {}", name_of(model.family),
+                                        model.layers, model.width, model.heads, model.context),
+                   .plan = strip_of(plan()),
+                   .plan_origin = plan().origin,
+                   .ranks = communicator_.size(),
+                   .resumed_step = trainer_->steps_done(),
+                   .parameters = model_.parameters().count(),
+                   .steps = config_.run.steps,
+                   .global_sequences = config_.global_sequences,
+                   .micro_sequences = config_.micro_sequences,
+                   .context = model.context,
+                   .flops_per_token = flops_per_token(model_),
+                   .planned_peak_bytes = end_.planned_peak_bytes,
+                   .planned_step_seconds = end_.planned_step_seconds,
+                   .restarts = attempt_ - 1};
+    describe_rank(start, config_, communicator_, *flat_, *trainer_);
     for (auto& sink : sinks_) sink->start(start);
   }
 
@@ -241,6 +251,7 @@ class RankRun {
   std::optional<Trainer> trainer_;
   std::optional<RunDirectory> directory_;  // rank 0 only
   std::optional<RunTrace> trace_;
+  int64_t attempt_ = 1;  // of this run; 1: the first
   Sinks sinks_;
   const RunSnapshots::Tell tell_ = [this](const SnapshotReport& report) { tell(report); };
   std::optional<RunSnapshots> snapshots_;

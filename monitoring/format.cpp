@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <vector>
 
@@ -50,6 +51,11 @@ std::string format_count(double count) {
   if (count < 0) return "-" + format_count(-count);
   if (!(count >= 999.5)) return fmt::format("{:.3g}", count);
   return in_units(count, 1000, {"k", "M", "G", "T", "P"});
+}
+
+double unix_seconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(now).count()) * 1e-6;
 }
 
 int64_t text_length(const std::string& text) { return std::count_if(text.begin(), text.end(), starts_character); }

@@ -7,21 +7,16 @@
 
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <system_error>
 
+#include "monitoring/format.h"
 #include "monitoring/json_text.h"
 
 namespace reprise {
 namespace {
 
 using nlohmann::ordered_json;
-
-double unix_seconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(now).count()) * 1e-6;
-}
 
 std::string text_of(const ordered_json& value) {
   if (!value.is_number_float()) return json_text(value);

@@ -10,15 +10,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <ctime>
+#include <fstream>
+#include <map>
 #include <memory>
 #include <regex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "monitoring/format.h"
 #include "monitoring/json_text.h"
+#include "monitoring/metric_table.h"
 
 namespace reprise {
 namespace {
@@ -55,6 +61,18 @@ void stop_at_once(std::unique_ptr<prometheus::Exposer>& exposer, std::string hos
   if (is_found) freeaddrinfo(listener);
 }
 
+// By /proc: its 22nd field counts ticks after the machine started.
+double process_start_seconds() {
+  std::ifstream stat("/proc/self/stat");
+  std::string field;
+  std::getline(stat, field, ')');  // of the second one, the program's name, which may hold spaces
+  for (int i = 3; i <= 22; ++i) stat >> field;
+  timespec up{};
+  clock_gettime(CLOCK_BOOTTIME, &up);
+  const double up_seconds = static_cast<double>(up.tv_sec) + 1e-9 * static_cast<double>(up.tv_nsec);
+  return unix_seconds() - up_seconds + std::stod(field) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 class ExporterSink final : public Sink {
  public:
   ExporterSink(const std::string& listen, const Labels& base)
@@ -62,75 +80,105 @@ class ExporterSink final : public Sink {
         host_(listen.substr(0, listen.rfind(':'))),
         exposer_(std::make_unique<prometheus::Exposer>(listen)),
         port_(exposer_->GetListeningPorts().at(0)) {
+    count(StepReport{}, 0);  // counters are there from the start on, at 0
+    for (const char* result : {"saved", "dropped"}) add("reprise_snapshots_total", 0, result);
+    add("reprise_phase_seconds_total", 0, "snapshot");
     step_duration();
-    count({}, 0);
-    count_snapshots(0, 0);
+    set("process_start_time_seconds", process_start_seconds());
     exposer_->RegisterCollectable(registry_);
   }
   ~ExporterSink() override { stop_at_once(exposer_, host_, port_); }
   ExporterSink(const ExporterSink&) = delete;
   ExporterSink& operator=(const ExporterSink&) = delete;
 
+  void start(const RunStart& run) override {
+    run_ = run;
+    add("reprise_restarts_total", static_cast<double>(run.restarts));
+    set("reprise_memory_bytes", run.parameter_bytes, "parameters");
+    set("reprise_memory_bytes", run.gradient_bytes, "gradients");
+    set("reprise_memory_bytes", run.optimizer_bytes, "optimizer");
+    if (run.planned_peak_bytes > 0) set("reprise_memory_bytes", run.planned_peak_bytes, "planned_peak");
+    if (run.budget_bytes > 0) set("reprise_memory_budget_bytes", run.budget_bytes);
+    tell("reprise_build_info", run.build);
+    tell("reprise_rank_info", run.place);
+  }
+
   // A gauge appears with its first value: a loss of 0 before the first step would be a lie.
   void step(const StepReport& report) override {
     count(report, 1);
     step_duration().Observe(report.step_seconds);
-    set("reprise_loss", "Mean negative log-likelihood of the last step's global batch, nats", report.loss);
-    set("reprise_gradient_norm", "Of the global gradient, before clipping", report.grad_norm);
-    set("reprise_learning_rate", "Of the last step", report.learning_rate);
-    const char* const memory = "Tensor bytes of this rank: highest in the last step, and planned";
-    set("reprise_memory_bytes", memory, report.peak_bytes, {{"kind", "peak"}});
-    const uint64_t planned = report.planned_peak_bytes;
-    if (planned > 0) set("reprise_memory_bytes", memory, planned, {{"kind", "planned_peak"}});
+    set("reprise_loss", report.loss);
+    set("reprise_gradient_norm", report.grad_norm);
+    set("reprise_learning_rate", report.learning_rate);
+    set("reprise_loss_scale", report.loss_scale);
+    const double utilization = model_flops_utilization(run_, report);
+    if (utilization > 0) set("reprise_model_flops_utilization_ratio", utilization);
+    set("reprise_memory_bytes", report.peak_bytes, "peak");
+    set("reprise_memory_bytes", report.allocated_bytes, "allocated");
+    set("reprise_memory_bytes", report.peak_bytes - report.allocated_bytes, "activations");
+    const bool has_device = !run_.place["uuid"].empty();
+    if (has_device) set("reprise_memory_bytes", report.allocated_bytes + report.idle_bytes, "reserved");
+    if (report.comm_seconds > 0) {
+      set("reprise_overlap_ratio", std::max(0.0, 1 - report.comm_exposed_seconds / report.comm_seconds));
+    }
+    set("reprise_recompute_ratio", report.recompute_seconds / report.step_seconds);
+    set("reprise_last_step_timestamp_seconds", unix_seconds());
   }
-  void evaluation(const EvaluationReport& report) override {
-    set("reprise_validation_loss", "Mean over the held-out targets, nats", report.loss);
-  }
+  void evaluation(const EvaluationReport& report) override { set("reprise_validation_loss", report.loss); }
   void snapshot(const SnapshotReport& report) override {
-    count_snapshots(report.saved ? 1 : 0, report.saved ? 0 : 1);
+    add("reprise_snapshots_total", 1, report.saved ? "saved" : "dropped");
+    add("reprise_phase_seconds_total", report.stall_seconds, "snapshot");
     if (!report.saved) return;
-    set("reprise_snapshot_step", "Of the newest durable snapshot of this run", static_cast<double>(report.step));
-    set("reprise_snapshot_seconds", "From its step's end until it was durable", report.seconds);
+    set("reprise_snapshot_last_success_timestamp_seconds", unix_seconds());
+    set("reprise_snapshot_seconds", report.seconds);
   }
 
-  std::string address() const { return fmt::format("{}:{}", host_, port_); }
+  std::string address() const {
+    char name[256] = "";
+    const bool is_any = host_ == "0.0.0.0" || host_ == "[::]";
+    if (is_any) gethostname(name, sizeof name - 1);
+    return fmt::format("{}:{}", is_any ? name : host_, port_);
+  }
 
  private:
-  // Counters are there from the start on, at 0.
   void count(const StepReport& report, int steps) {
-    add("reprise_steps_total", "Optimizer steps, skipped ones included", steps);
-    add("reprise_tokens_total", "Targets of the global batches", report.tokens);
-    add("reprise_skipped_steps_total", "Steps without an update: the gradient was not finite", report.skipped ? 1 : 0);
-    add("reprise_allreduce_seconds_total", "Time with at least one bucket on the wire", report.comm_seconds);
+    add("reprise_steps_total", steps);
+    add("reprise_tokens_total", static_cast<double>(report.tokens));
+    add("reprise_skipped_steps_total", report.skipped && report.loss_scale > 1 ? 1 : 0, "overflow");
+    add("reprise_skipped_steps_total", report.skipped && report.loss_scale <= 1 ? 1 : 0, "non_finite");
+    add("reprise_allreduce_bytes_total", static_cast<double>(report.comm_bytes));
+    add("reprise_allreduce_seconds_total", report.comm_seconds);
     const auto phases =
         JSON_FIELDS(report.data_seconds, report.forward_seconds, report.recompute_seconds, report.backward_seconds,
                     report.comm_exposed_seconds, report.optimizer_seconds, report.other_seconds);
     for (const auto& [name, seconds] : phases.items()) {
-      add("reprise_phase_seconds_total", "Wall-clock of this rank by phase; the phases are disjoint", seconds,
-          {{"phase", name.substr(0, name.rfind('_'))}});
+      add("reprise_phase_seconds_total", seconds, name.substr(0, name.rfind('_')));
     }
   }
 
-  void count_snapshots(int saved, int dropped) {
-    const char* const help = "Snapshots of this run, durable ones and dropped ones";
-    add("reprise_snapshots_total", help, saved, {{"result", "saved"}});
-    add("reprise_snapshots_total", help, dropped, {{"result", "dropped"}});
+  // The registry hands out the same family and the same series for the same names and labels.
+  template <class Builder>
+  auto& family(Builder builder, MetricName name) {
+    const Metric& metric = name.metric();
+    return builder.Name(std::string(metric.name)).Help(std::string(metric.help)).Labels(base_).Register(*registry_);
+  }
+  template <class Builder, class... Arguments>
+  auto& series(Builder builder, MetricName name, const std::string& label, Arguments... arguments) {
+    const Labels labels = label.empty() ? Labels{} : Labels{{std::string(name.metric().label), label}};
+    return family(builder, name).Add(labels, arguments...);
+  }
+  void add(MetricName name, double value, const std::string& label = "") {
+    series(prometheus::BuildCounter(), name, label).Increment(value);
+  }
+  void set(MetricName name, double value, const std::string& label = "") {
+    series(prometheus::BuildGauge(), name, label).Set(value);
   }
 
-  // A series is made the first time; the registry hands out the same one for the same name and labels from then on.
-  template <class Builder, class... Arguments>
-  auto& series(Builder builder, const char* name, const char* help, const Labels& labels, Arguments... arguments) {
-    return builder.Name(name).Help(help).Labels(base_).Register(*registry_).Add(labels, arguments...);
-  }
-  void add(const char* name, const char* help, double value, const Labels& labels = {}) {
-    series(prometheus::BuildCounter(), name, help, labels).Increment(value);
-  }
-  void set(const char* name, const char* help, double value, const Labels& labels = {}) {
-    series(prometheus::BuildGauge(), name, help, labels).Set(value);
+  void tell(MetricName name, const std::map<std::string, std::string>& facts) {
+    family(prometheus::BuildGauge(), name).Add(facts).Set(1);
   }
   prometheus::Histogram& step_duration() {
-    return series(prometheus::BuildHistogram(), "reprise_step_duration_seconds", "Wall-clock of a step on this rank",
-                  {}, duration_buckets());
+    return series(prometheus::BuildHistogram(), "reprise_step_duration_seconds", "", duration_buckets());
   }
 
   const Labels base_;
@@ -138,6 +186,7 @@ class ExporterSink final : public Sink {
   const std::string host_;
   std::unique_ptr<prometheus::Exposer> exposer_;  // stopped first: its threads read the registry
   const int port_;
+  RunStart run_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,9 +30,11 @@ struct StepReport {
   double other_seconds = 0;
   double comm_seconds = 0;          // at least one bucket on the wire; overlaps the others
   double comm_exposed_seconds = 0;  // main thread waiting in finish(); one of the disjoint parts
+  int64_t comm_bytes = 0;           // of gradients summed over ranks, as they travel; 0 with one rank
 
   uint64_t peak_bytes = 0;          // this rank's highest tensor bytes in the step, parameters and all included
   uint64_t peak_bytes_max = 0;      // over ranks
+  uint64_t allocated_bytes = 0;     // of this rank's tensors at its end: what lives between steps
   uint64_t idle_bytes = 0;          // that a device's allocator holds beside tensors at its end; 0 on the CPU
   uint64_t planned_peak_bytes = 0;  // 0: no prediction
   double planned_step_seconds = 0;
@@ -61,6 +64,14 @@ struct RunStart {
   double flops_per_token = 0;  // 6N + 6·L·C·T (MFU counts no recomputation)
   uint64_t planned_peak_bytes = 0;
   double planned_step_seconds = 0;
+  int64_t restarts = 0;  // starts of this run before this one
+
+  // Of this rank. `build` and `place` name what runs (version, commit, libtorch, cuda, nccl, mpi; "" where there is
+  // none) and where (host, local_rank, device, uuid: of its GPU).
+  uint64_t parameter_bytes = 0, gradient_bytes = 0, optimizer_bytes = 0;  // a copy to compute in counts, too
+  uint64_t budget_bytes = 0;        // for its tensors: the policy's; without one its share of the memory there is
+  double peak_flop_per_second = 0;  // of its device, dense, in the type that it computes in; 0: not known
+  std::map<std::string, std::string> build, place;
 };
 
 struct RunEnd {
@@ -72,6 +83,14 @@ struct RunEnd {
   uint64_t planned_peak_bytes = 0;
   double planned_step_seconds = 0;
 };
+
+// Model FLOP utilization of a rank (MFU): recomputation not counted, over its device's dense peak; 0: that is not
+// known.
+inline double model_flops_utilization(const RunStart& run, const StepReport& step) {
+  const double own_tokens = static_cast<double>(step.tokens) / run.ranks;
+  const double at_peak = step.step_seconds * run.peak_flop_per_second;
+  return at_peak > 0 ? own_tokens * run.flops_per_token / at_peak : 0;
+}
 
 // The upper one of two; 0 of nothing.
 inline double median(std::vector<double> values) {

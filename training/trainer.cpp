@@ -87,9 +87,12 @@ StepReport Trainer::report(const GradientCheck& check, const Moment& started, co
   report.optimizer_seconds = ended_seconds - check_started.seconds(started);
   report.comm_seconds = reducer_.times().comm_seconds;
   report.comm_exposed_seconds = reducer_.times().exposed_seconds;
+  const auto travels = static_cast<int64_t>(c10::elementSize(setting_.precision.reduce));
+  if (communicator_.size() > 1) report.comm_bytes = parameters_.numel() * travels;
   report.other_seconds = report.step_seconds - report.data_seconds - report.forward_seconds - report.recompute_seconds -
                          report.backward_seconds - report.optimizer_seconds - report.comm_exposed_seconds;
-  report.peak_bytes = MemoryMeter::peak_bytes();
+  report.allocated_bytes = MemoryMeter::current_bytes();
+  report.peak_bytes = MemoryMeter::peak_bytes();  // read second: never the smaller one
   report.idle_bytes = MemoryMeter::idle_bytes();
 
   // One small sum carries the loss and, a slot a rank, the peaks.

@@ -19,6 +19,15 @@ TEST(Device, RanksTakeTheDevicesOfTheirHostInTurn) {
   EXPECT_EQ(find_shared_device({"a, 0", "b, 0", "b, 0"}), "ranks 1 and 2 on one device (b, 0)");
 }
 
+TEST(Device, ThePeakIsThatOfItsNameAndOfTheTypeItComputesIn) {
+  EXPECT_EQ(dense_peak("NVIDIA H100 80GB HBM3", "bf16"), 989e12);
+  EXPECT_EQ(dense_peak("NVIDIA H100 PCIe", "bf16"), 756e12);
+  EXPECT_EQ(dense_peak("NVIDIA A100-SXM4-40GB", "tf32"), 156e12);
+  EXPECT_EQ(dense_peak("NVIDIA A100-SXM4-40GB", "fp32"), 19.5e12);
+  EXPECT_EQ(dense_peak("NVIDIA H200", "fp16"), 989e12);
+  EXPECT_EQ(dense_peak("NVIDIA Something", "fp16"), 0);
+}
+
 TEST(NcclFacts, OneNcclOfTheHeadersVersionIsAccepted) {
   const NcclFacts good{true, 22809, 22809, "/a/libnccl.so.2", {"/a/libnccl.so.2"}};
   const std::string advice = ": LD_LIBRARY_PATH or LD_PRELOAD may bring another";

@@ -13,6 +13,8 @@
 #include <thread>
 #include <utility>
 
+#include "monitoring/format.h"
+
 namespace reprise {
 namespace {
 
@@ -57,10 +59,33 @@ StepReport step_report() {
   report.other_seconds = 0.03125;
   report.comm_seconds = 0.75;
   report.comm_exposed_seconds = 0.375;
+  report.comm_bytes = 4096;
   report.peak_bytes = 1 << 20;
   report.peak_bytes_max = 2 << 20;
+  report.allocated_bytes = 1 << 18;
+  report.idle_bytes = 1 << 17;
   report.planned_peak_bytes = 3 << 20;
   return report;
+}
+
+RunStart run_start() {
+  RunStart run;
+  run.ranks = 2;
+  run.restarts = 3;
+  run.flops_per_token = 1e6;
+  run.planned_peak_bytes = 3 << 20;
+  run.parameter_bytes = 1000;
+  run.gradient_bytes = 2000;
+  run.optimizer_bytes = 3000;
+  run.budget_bytes = 4 << 20;
+  run.build = {{"version", "1.2"}, {"commit", "abc"}, {"libtorch", "2"},
+               {"cuda", ""},       {"nccl", ""},      {"mpi", "M \"4\""}};
+  run.place = {{"host", "node7"}, {"local_rank", "1"}, {"device", "cpu"}, {"uuid", ""}};
+  return run;
+}
+
+std::string series(const std::string& name, const std::string& labels) {
+  return "reprise_" + name + R"({rank="1",run="first",)" + labels + "}";
 }
 
 TEST(PrometheusExporter, ServesWhatTheStepsReported) {
@@ -70,6 +95,7 @@ TEST(PrometheusExporter, ServesWhatTheStepsReported) {
   EXPECT_NE(exporter.address, "127.0.0.1:0");
   EXPECT_EQ(exporter.warning, "");
 
+  exporter.sink->start(run_start());
   exporter.sink->step(step_report());
   StepReport skipped = step_report();
   skipped.skipped = true;
@@ -82,8 +108,13 @@ TEST(PrometheusExporter, ServesWhatTheStepsReported) {
   const std::string base = R"({rank="1",run="first"})";
   EXPECT_EQ(value_of(reply, "reprise_steps_total" + base), 2) << reply;
   EXPECT_EQ(value_of(reply, "reprise_tokens_total" + base), 4096);
-  EXPECT_EQ(value_of(reply, "reprise_skipped_steps_total" + base), 1);
+  EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="non_finite")")), 1);
+  EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="overflow")")), 0);
   EXPECT_EQ(value_of(reply, "reprise_allreduce_seconds_total" + base), 1.5);
+  EXPECT_EQ(value_of(reply, "reprise_allreduce_bytes_total" + base), 8192);
+  EXPECT_EQ(value_of(reply, "reprise_overlap_ratio" + base), 0.5);
+  EXPECT_NEAR(value_of(reply, "reprise_recompute_ratio" + base), 0.125 / 1.5, 1e-12);
+  EXPECT_EQ(value_of(reply, "reprise_loss_scale" + base), 1);
   EXPECT_EQ(value_of(reply, "reprise_loss" + base), 3);
   EXPECT_EQ(value_of(reply, "reprise_validation_loss" + base), 1.25);
   EXPECT_EQ(value_of(reply, "reprise_gradient_norm" + base), 0.75);
@@ -97,12 +128,83 @@ TEST(PrometheusExporter, ServesWhatTheStepsReported) {
         seconds)
         << phase;
   }
-  EXPECT_EQ(value_of(reply, R"(reprise_memory_bytes{rank="1",run="first",kind="peak"})"), 1 << 20);
-  EXPECT_EQ(value_of(reply, R"(reprise_memory_bytes{rank="1",run="first",kind="planned_peak"})"), 3 << 20);
+  const std::pair<const char*, double> kinds[] = {
+      {"peak", 1 << 20},    {"planned_peak", 3 << 20}, {"allocated", 1 << 18}, {"activations", (1 << 20) - (1 << 18)},
+      {"parameters", 1000}, {"gradients", 2000},       {"optimizer", 3000}};
+  for (const auto& [kind, bytes] : kinds) {
+    EXPECT_EQ(value_of(reply, series("memory_bytes", std::string("kind=\"") + kind + "\"")), bytes) << kind;
+  }
+  EXPECT_EQ(value_of(reply, "reprise_memory_budget_bytes" + base), 4 << 20);
   EXPECT_EQ(value_of(reply, "reprise_step_duration_seconds_count" + base), 2);
   EXPECT_EQ(value_of(reply, "reprise_step_duration_seconds_sum" + base), 3);
   EXPECT_EQ(value_of(reply, R"(reprise_step_duration_seconds_bucket{rank="1",run="first",le="1"})"), 0);
   EXPECT_EQ(value_of(reply, R"(reprise_step_duration_seconds_bucket{rank="1",run="first",le="2"})"), 2);
+}
+
+TEST(PrometheusExporter, SaysWhatRunsAndWhere) {
+  const double before = unix_seconds();
+  const PrometheusExporter exporter = make_prometheus_exporter("127.0.0.1:0", "first", 1);
+  ASSERT_NE(exporter.sink, nullptr) << exporter.warning;
+  exporter.sink->start(run_start());
+  exporter.sink->step(step_report());
+  const std::string reply = scrape(exporter.address), base = R"({rank="1",run="first"})";
+  EXPECT_EQ(value_of(reply, series("build_info", R"(commit="abc",cuda="",libtorch="2",mpi="M \"4\"",nccl="",)"
+                                                 R"(version="1.2")")),
+            1)
+      << reply;
+  EXPECT_EQ(value_of(reply, series("rank_info", R"(device="cpu",host="node7",local_rank="1",uuid="")")), 1) << reply;
+  EXPECT_EQ(value_of(reply, "reprise_restarts_total" + base), 3);
+  const double started = value_of(reply, "process_start_time_seconds" + base);
+  EXPECT_LE(started, before + 0.1);
+  EXPECT_GT(started, before - 120);
+  const double stepped = value_of(reply, "reprise_last_step_timestamp_seconds" + base);
+  EXPECT_GE(stepped, before);
+  EXPECT_LE(stepped, unix_seconds());
+}
+
+// What a CPU cannot know is absent, not 0.
+TEST(PrometheusExporter, UtilizationAndReservedMemoryNeedADevice) {
+  for (const bool has_device : {false, true}) {
+    const PrometheusExporter exporter = make_prometheus_exporter("127.0.0.1:0", "first", 1);
+    ASSERT_NE(exporter.sink, nullptr) << exporter.warning;
+    RunStart run = run_start();
+    run.peak_flop_per_second = has_device ? 1e9 : 0;
+    run.place["uuid"] = has_device ? "GPU-1" : "";
+    exporter.sink->start(run);
+    exporter.sink->step(step_report());
+    const std::string reply = scrape(exporter.address);
+    const double utilization = value_of(reply, R"(reprise_model_flops_utilization_ratio{rank="1",run="first"})");
+    const double reserved = value_of(reply, series("memory_bytes", R"(kind="reserved")"));
+    if (has_device) {
+      EXPECT_NEAR(utilization, 1024 * 1e6 / (1.5 * 1e9), 1e-9);
+      EXPECT_EQ(reserved, (1 << 18) + (1 << 17));
+    } else {
+      EXPECT_TRUE(std::isnan(utilization) && std::isnan(reserved)) << reply;
+    }
+  }
+}
+
+TEST(PrometheusExporter, CountsSnapshotsAndOverflows) {
+  const PrometheusExporter exporter = make_prometheus_exporter("127.0.0.1:0", "first", 1);
+  ASSERT_NE(exporter.sink, nullptr) << exporter.warning;
+  exporter.sink->start(run_start());
+  StepReport overflow = step_report();
+  overflow.skipped = true;
+  overflow.loss_scale = 1024;
+  exporter.sink->step(overflow);
+  exporter.sink->snapshot({.step = 10, .saved = false, .stall_seconds = 0.25});
+  const std::string timestamp = R"(reprise_snapshot_last_success_timestamp_seconds{rank="1",run="first"})";
+  EXPECT_TRUE(std::isnan(value_of(scrape(exporter.address), timestamp)));
+  const double before = unix_seconds();
+  exporter.sink->snapshot({.step = 20, .saved = true, .seconds = 3, .stall_seconds = 0.5});
+  const std::string reply = scrape(exporter.address);
+  EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="overflow")")), 1) << reply;
+  EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="non_finite")")), 0);
+  EXPECT_EQ(value_of(reply, series("snapshots_total", R"(result="saved")")), 1);
+  EXPECT_EQ(value_of(reply, series("snapshots_total", R"(result="dropped")")), 1);
+  EXPECT_EQ(value_of(reply, series("phase_seconds_total", R"(phase="snapshot")")), 0.75);
+  EXPECT_EQ(value_of(reply, R"(reprise_snapshot_seconds{rank="1",run="first"})"), 3);
+  EXPECT_GE(value_of(reply, timestamp), before);
 }
 
 TEST(PrometheusExporter, NothingIsClaimedBeforeTheFirstStep) {
