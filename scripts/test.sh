@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, builds and runs the tests.
 #   scripts/test.sh                every test without a label: what guards the main branch
-#   scripts/test.sh --all          labelled tests too (slow, root, network, gpu)
+#   scripts/test.sh --all          labelled tests too (slow, root, network, gpu, prometheus)
 #   scripts/test.sh --label NAME   the tests of one label
 #   scripts/test.sh --sanitize     model, checkpointing and distributed under ASan and UBSan; reducer, communicators and
 #                                  exporter under TSan
@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 preset=$(scripts/setup.sh --preset)   # release, or cuda where there is a GPU
-labels='slow|root|gpu|network'   # what the default run leaves out
+labels='slow|root|gpu|network|prometheus'   # what the default run leaves out
 
 run_ctest() {  # run_ctest PRESET ARGUMENTS...
   ctest --test-dir "build/$1" --output-on-failure --no-tests=error -j 2 "${@:2}"
