@@ -6,24 +6,23 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "launcher/commands.h"
 #include "launcher/config_schema.h"
 #include "launcher/exit_codes.h"
 #include "launcher/saved_run.h"
 #include "training/durable_file.h"
+#include "training/errors.h"
 #include "training/hugging_face.h"
-#include "training/input_file.h"
 #include "training/tokenizer.h"
 
 namespace reprise {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kTokenizerFile = "tokenizer.json";
-constexpr const char* kNoTokenizer = "none";
 
 struct Ends {
   std::string from, to;
@@ -52,21 +51,39 @@ void write_folder(const std::string& target, const std::function<void(const fs::
   Disk().sync_folder(path.parent_path().string());
 }
 
-void copy_text(const fs::path& from, const fs::path& to) {
-  const torch::Tensor file = map_file(from.string(), Access::read_only);
-  write_durably(to.string(), {static_cast<const char*>(file.const_data_ptr()), file.nbytes()});
+// The tokenizer beside a model's files; "none" with the reason, when there is one, that it is not taken over.
+std::pair<std::string, std::string> tokenizer_beside(const std::string& model) {
+  const fs::path folder = fs::is_directory(model) ? fs::path(model) : fs::path(model).parent_path();
+  const std::string path = (folder / "tokenizer.json").string();
+  if (!fs::exists(path)) return {"none", ""};
+  try {
+    Tokenizer{path};
+    return {path, ""};
+  } catch (const DataError& error) {
+    return {"none", error.what()};
+  }
+}
+
+// Nothing when there is no tokenizer or it does not say.
+std::optional<int64_t> end_of_document_of(const std::string& name) {
+  if (name == "none") return {};
+  const Tokenizer tokenizer(name);
+  try {
+    return tokenizer.end_of_document();
+  } catch (const DataError&) {
+    return {};
+  }
 }
 
 void print_summary(const std::string& folder, const ModelConfig& model, const std::string& tokenizer) {
-  fmt::print("{}: {}, {} layers, width {}, {} heads, context {}, vocabulary {}, {}\n", folder, name_of(model.family),
-             model.layers, model.width, model.heads, model.context, model.vocabulary, tokenizer);
+  fmt::print("{}: {}, {} layers, width {}, {} heads, context {}, vocabulary {}, tokenizer {}\n", folder,
+             name_of(model.family), model.layers, model.width, model.heads, model.context, model.vocabulary, tokenizer);
 }
 
 int import_model(const Ends& ends) {
   const HuggingFaceModel model = read_hugging_face(ends.from);
-  const fs::path tokenizer =
-      (fs::is_directory(ends.from) ? fs::path(ends.from) : fs::path(ends.from).parent_path()) / kTokenizerFile;
-  const bool has_tokenizer = fs::exists(tokenizer);
+  const auto [tokenizer, refusal] = tokenizer_beside(ends.from);
+  std::string name;
   write_folder(ends.to, [&](const fs::path& folder) {
     Config config;
     config.model = model.config;
@@ -75,30 +92,27 @@ int import_model(const Ends& ends) {
       if (!setting.key.starts_with("model.")) continue;
       yaml += fmt::format("  {}: {}\n", setting.key.substr(6), setting.write(config));
     }
-    if (has_tokenizer) copy_text(tokenizer, folder / kTokenizerFile);
+    name = copy_tokenizer(tokenizer, folder.string());
     write_safetensors((folder / "model.safetensors").string(), model.parameters,
-                      {{"format", "pt"}, {"tokenizer", has_tokenizer ? kTokenizerFile : kNoTokenizer}});
+                      {{"format", "pt"}, {"tokenizer", name}});
     write_durably((folder / "config.yaml").string(), yaml);
     load_config((folder / "config.yaml").string(), {}, /*with_data=*/false);  // throws where a setting has a limit
   });
-  print_summary(ends.to, model.config, has_tokenizer ? "its tokenizer" : "no tokenizer.json, hence tokens only");
+  print_summary(ends.to, model.config, name);
+  if (!refusal.empty()) fmt::print(stderr, "the tokenizer stays behind: {}\n", refusal);
   return kDone;
 }
 
 int export_model(const Ends& ends) {
   const SavedRun run = load_run(ends.from);
-  const bool has_file = run.tokenizer == kTokenizerFile;
-  const fs::path weights =
-      fs::exists(fs::path(ends.from) / "final") ? fs::path(ends.from) / "final" : fs::path(ends.from);
-  std::optional<int64_t> end_of_document;
-  if (run.tokenizer == "bytes") end_of_document = Tokenizer(run.tokenizer).end_of_document();
-  const std::string config = hugging_face_config(run.config.model, end_of_document);
+  const std::string config = hugging_face_config(run.config.model, end_of_document_of(run.tokenizer));
+  std::string name;
   write_folder(ends.to, [&](const fs::path& folder) {
-    if (has_file) copy_text(weights / kTokenizerFile, folder / kTokenizerFile);
+    name = copy_tokenizer(run.tokenizer, folder.string());
     write_safetensors((folder / "model.safetensors").string(), hugging_face_tensors(*run.model), {{"format", "pt"}});
     write_durably((folder / "config.json").string(), config);
   });
-  print_summary(ends.to, run.config.model, has_file ? "its tokenizer" : "no tokenizer");
+  print_summary(ends.to, run.config.model, name);
   return kDone;
 }
 

@@ -12,9 +12,11 @@
 #include "launcher/exit_codes.h"
 #include "launcher/saved_run.h"
 #include "tests/scratch.h"
+#include "tests/training/tokenizers.h"
 #include "training/errors.h"
 #include "training/hugging_face.h"
 #include "training/safetensors.h"
+#include "training/tokenizer.h"
 
 namespace reprise {
 namespace {
@@ -110,23 +112,33 @@ TEST(Interop, ExportsAreTheImportedTensorsAndImportAgain) {
 
 TEST(Interop, ATokenizerGoesAlongAndItsAbsenceIsSaid) {
   const Scratch scratch;
-  const fs::path model = fixtures().front();
-  import_model(model, scratch / "plain");
+  fs::copy(fixtures().front(), scratch / "model");
+  import_model(scratch / "model", scratch / "plain");
+  export_model(scratch / "plain", scratch / "plain-back");
   EXPECT_EQ(load_run(scratch / "plain").tokenizer, "none");
-  fs::copy(model, scratch / "model");
-  put(scratch / "model/tokenizer.json", "{\"any\": 1}");
+  EXPECT_FALSE(fs::exists(scratch / "plain-back/tokenizer.json"));
+
+  const std::string given = contents(fixture("gpt2.json"));
+  put(scratch / "model/tokenizer.json", given);
   import_model(scratch / "model", scratch / "run");
   export_model(scratch / "run", scratch / "back");
-  for (const char* folder : {"run", "back"}) {
-    EXPECT_EQ(contents(scratch / (folder + std::string("/tokenizer.json"))), "{\"any\": 1}");
-  }
+  EXPECT_EQ(load_run(scratch / "run").tokenizer, scratch / "run/tokenizer.json");
+  EXPECT_EQ(contents(scratch / "back/tokenizer.json"), given);
+  EXPECT_EQ(nlohmann::json::parse(contents(scratch / "back/config.json"))["eos_token_id"],
+            Tokenizer(fixture("gpt2.json")).end_of_document());
+
+  put(scratch / "model/tokenizer.json", R"({"model": {"type": "Unigram"}})");  // of a kind that is not read
+  testing::internal::CaptureStderr();
+  import_model(scratch / "model", scratch / "other");
+  EXPECT_TRUE(has(testing::internal::GetCapturedStderr(), "the tokenizer stays behind: "));
+  EXPECT_EQ(load_run(scratch / "other").tokenizer, "none");
 }
 
 TEST(Interop, EvaluationNeedsNoTokenizer) {
   const Scratch scratch;
   import_model(fixtures().front(), scratch / "run");
-  ShardWriter writer(scratch.path(), "validation");
-  writer.write(std::vector<uint16_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  ShardWriter writer(scratch.path(), "validation", 11);
+  writer.write(std::vector<uint32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
   writer.finish();
   const SavedRun run = load_run(scratch / "run");
   const EvaluationTotals totals =
