@@ -56,7 +56,7 @@ std::vector<std::string> files_of(const std::vector<std::string>& paths) {
 }
 
 // On a terminal in place, ten times a second; elsewhere a line every five seconds; at the end once more.
-Progress progress_line() {
+ShowProgress progress_line() {
   using Clock = std::chrono::steady_clock;
   const bool is_terminal = isatty(STDERR_FILENO) == 1;
   const Clock::time_point start = Clock::now();

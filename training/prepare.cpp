@@ -60,7 +60,7 @@ struct Result {
 
 class Preparation {
  public:
-  Preparation(const std::vector<std::string>& files, const Tokenizer& tokenizer, const Progress& progress,
+  Preparation(const std::vector<std::string>& files, const Tokenizer& tokenizer, const ShowProgress& progress,
               const PrepareSetting& setting)
       : setting_(setting),
         progress_(progress),
@@ -227,7 +227,7 @@ class Preparation {
   }
 
   const PrepareSetting& setting_;
-  const Progress& progress_;
+  const ShowProgress& progress_;
   const Corpus corpus_;
   const int64_t total_bytes_, vocabulary_;
   const uint32_t end_of_document_;
@@ -245,7 +245,7 @@ class Preparation {
 }  // namespace
 
 DatasetInfo prepare_data(const std::vector<std::string>& files, const std::string& directory,
-                         const std::string& tokenizer, const Progress& progress, const PrepareSetting& setting) {
+                         const std::string& tokenizer, const ShowProgress& progress, const PrepareSetting& setting) {
   Preparation preparation(files, Tokenizer(tokenizer), progress, setting);
   preparation.look_through();
 

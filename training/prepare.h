@@ -11,7 +11,7 @@
 namespace reprise {
 
 // Each file is read twice, so the total is twice the bytes of all files.
-using Progress = std::function<void(int64_t done_bytes, int64_t total_bytes)>;
+using ShowProgress = std::function<void(int64_t done_bytes, int64_t total_bytes)>;
 
 struct PrepareSetting {
   TextFormat format = TextFormat::by_name;
@@ -40,6 +40,7 @@ struct PrepareSetting {
 //
 // Throws DataError (bad input, a file that changes meanwhile, too little text for two splits) and StorageError.
 DatasetInfo prepare_data(const std::vector<std::string>& files, const std::string& directory,
-                         const std::string& tokenizer, const Progress& progress, const PrepareSetting& setting = {});
+                         const std::string& tokenizer, const ShowProgress& progress,
+                         const PrepareSetting& setting = {});
 
 }  // namespace reprise
