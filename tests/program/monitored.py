@@ -19,8 +19,8 @@ def scrape(address):
 
 
 def series_of(page):
-    """{series with its labels: value} of a page."""
-    pairs = [line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#")]
+    """{series with its labels: value} of a page, less those of the server itself."""
+    pairs = [line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith(("#", "exposer_"))]
     return {name: float(value) for name, value in pairs}
 
 
@@ -42,7 +42,8 @@ class MonitoredTest(RunningTest):
         """Starts a run of two ranks that evaluates, saves and replays; returns it and its targets by rank."""
         job = self.start(mpirun_command(
             2, "train", self.config, f"run.directory={self.run_folder}", "run.steps=1000000", "snapshot.every_steps=20",
-            "monitoring.prometheus.enabled=true", "checkpointing.policy=full", *settings))
+            "monitoring.evaluate_every=20", "monitoring.prometheus.enabled=true", "checkpointing.policy=full",
+            *settings))
         return job, self.targets()
 
     def targets(self):
