@@ -23,6 +23,7 @@ struct RunSetting {
   std::string directory;  // runs/<name> unless given
   uint64_t seed = 1;
   int64_t steps = 100;
+  double max_seconds = 0;       // 0: no limit
   std::string device = "auto";  // auto cpu cuda
   bool overwrite = false;
   std::string init = "none";  // or a run, a snapshot, a folder made by `reprise import`

@@ -78,6 +78,8 @@ Rows run_and_model() {
       ROW("run.directory", text("a folder"), "where its files go", run.directory),
       ROW("run.seed", integer(0, kNoLimit), "of weights, data order and dropout", run.seed),
       ROW("run.steps", integer(1, kNoLimit), "optimizer updates", run.steps),
+      ROW("run.max_seconds", number(kNotNegative), "saves and stops in time to end after so many; 0: no limit",
+          run.max_seconds),
       ROW("run.device", name({"auto", "cpu", "cuda"}), "what computes; auto: a GPU where one is visible", run.device),
       ROW("run.overwrite", true_or_false(), "replace a run in the same directory, snapshots and all", run.overwrite),
       ROW("run.init", text("none, or a run, a snapshot or a folder made by `reprise import`"),

@@ -59,7 +59,9 @@ Failure describe_failure(std::exception_ptr error) {
 
 std::string exit_codes_help() {
   return "Exit codes: 0 done, 64 usage, 65 bad input data, 69 does not fit, 70 internal, 74 storage, 75 peer lost,\n"
-         "78 configuration. When mpirun itself is first to see a dead process, it returns 137, 139 or 143.";
+         "78 configuration, 85 stopped on USR1, USR2 or run.max_seconds and saved, 143 ended by TERM. When mpirun "
+         "itself is\n"
+         "first to see a dead process, it returns 137, 139 or 143. What to do for each: docs/cluster.md.";
 }
 
 }  // namespace reprise

@@ -16,6 +16,8 @@ enum ExitCode : int {
   kStorage = 74,        // a file could not be written
   kPeerLost = 75,       // another rank died or went silent
   kConfiguration = 78,  // a setting the user can mend
+  kStopped = 85,        // asked to stop: the run is saved, and the same command goes on
+  kTerminated = 143,    // by TERM, as a shell counts it: nothing was saved
 };
 
 // An option's value that CLI11 cannot judge. Exit code 64.

@@ -9,6 +9,7 @@
 
 #include "launcher/host_facts.h"
 #include "launcher/job.h"
+#include "launcher/saved_run.h"
 #include "training/durable_file.h"
 
 namespace reprise {
@@ -46,14 +47,21 @@ std::unique_ptr<RunLock> lock_run(const Config& config) {
   }
 }
 
-void restore(const StartPoint& start, Trainer& trainer, const StageChain& model, const FlatLayout& layout,
-             Communicator& communicator) {
+void fill_state(const StartPoint& start, const Config& config, Trainer& trainer, StageChain& model, FlatModel& flat,
+                Communicator& communicator) {
+  const bool is_resumed = !start.snapshot.empty();
+  if (!is_resumed && config.run.init == "none") return flat.initialize(model, config.run.seed);
   const std::vector<FlatState> states = trainer.states();
   together(communicator, [&] {
-    if (communicator.rank() == 0) read_state(start.snapshot, start.manifest, model, layout, states);
+    if (communicator.rank() != 0) return;
+    if (is_resumed) {
+      read_state(start.snapshot, start.manifest, model, flat.layout, states);
+    } else {
+      load_weights(config.run.init, model, flat);
+    }
   });
   for (const FlatState& state : states) communicator.broadcast(state.flat, 0);
-  trainer.resume(start.manifest.progress);
+  trainer.resume(is_resumed ? start.manifest.progress : trainer.progress());  // computes on copies of what has come
 }
 
 RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, const StageChain& model,
@@ -71,9 +79,12 @@ RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, con
                .keep_every = config.snapshot.keep_every}) {}
 
 void RunSnapshots::step_ended(const Tell& tell) {
-  const int64_t step = trainer_.steps_done(), every = config_.snapshot.every_steps;
+  const int64_t step = trainer_.steps_done();
   report(writer_.poll(), tell);
-  if (step % every != 0 && step != config_.run.steps) return;
+  if (step % config_.snapshot.every_steps == 0 || step == config_.run.steps) save(tell);
+}
+
+void RunSnapshots::save(const Tell& tell) {
   const double asked = now_seconds();
   report(writer_.finish(), tell);
   Manifest manifest{trainer_.progress(), facts_, {}};

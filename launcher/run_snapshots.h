@@ -20,9 +20,10 @@ namespace reprise {
 // Throws ConfigError when another process holds it.
 std::unique_ptr<RunLock> lock_run(const Config& config);
 
-// Collective: fills the trainer's flat tensors from a snapshot that rank 0 reads, and goes on from there.
-void restore(const StartPoint& start, Trainer& trainer, const StageChain& model, const FlatLayout& layout,
-             Communicator& communicator);
+// Collective: fills the trainer's flat tensors, from the snapshot that the run goes on from, from what run.init names,
+// or with first values that are a function of the seed. Rank 0 reads.
+void fill_state(const StartPoint& start, const Config& config, Trainer& trainer, StageChain& model, FlatModel& flat,
+                Communicator& communicator);
 
 // Saves a run while it trains, as snapshot.* says. Collective, main thread.
 class RunSnapshots {
@@ -33,8 +34,10 @@ class RunSnapshots {
                int64_t attempt);
 
   // At the end of every step, once it is reported: how a save ended that was under way, and a new one where one is due.
+  // save(): one in any case, after the end of the one under way.
   using Tell = std::function<void(const SnapshotReport&)>;
   void step_ended(const Tell& tell);
+  void save(const Tell& tell);
   void finish(const Tell& tell);  // waits for the one under way
 
  private:

@@ -20,10 +20,10 @@ namespace fs = std::filesystem;
 using Facts = std::map<std::string, std::string>;
 
 // Settings and facts that do not decide what is computed, by prefix: how the work is split, watched and kept.
-constexpr std::string_view kSystem[] = {
-    "run.name",       "run.device",      "run.overwrite", "run.init",      "batch.micro_",
-    "checkpointing.", "distributed.",    "monitoring.",   "snapshot.",     "build",
-    "threads",        "validation data", "ranks",         "metrics_bytes", "model.head_chunk_tokens"};
+constexpr std::string_view kSystem[] = {"run.name",        "run.max_",     "run.device",     "run.overwrite",
+                                        "run.init",        "batch.micro_", "checkpointing.", "distributed.",
+                                        "monitoring.",     "snapshot.",    "build",          "threads",
+                                        "validation data", "ranks",        "metrics_bytes",  "model.head_chunk_tokens"};
 
 bool is_mathematical(const std::string& key, const Config& config) {
   if (key == "run.steps") return config.optimizer.schedule != Schedule::constant;  // else no update depends on it

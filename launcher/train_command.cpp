@@ -21,11 +21,8 @@ struct Options {
 
 int run_train(const Options& options) {
   const Config config = load_config(options.config, options.overrides);
-  if (options.print_config) {
-    fmt::print("{}", to_yaml(config, true));
-  } else {
-    train(config);
-  }
+  if (!options.print_config) return train(config);
+  fmt::print("{}", to_yaml(config, true));
   return kDone;
 }
 

@@ -13,7 +13,6 @@
 #include "launcher/build_facts.h"
 #include "launcher/device_choice.h"
 #include "launcher/drawings.h"
-#include "launcher/exit_codes.h"
 #include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
@@ -23,8 +22,8 @@
 #include "launcher/run_plan.h"
 #include "launcher/run_snapshots.h"
 #include "launcher/run_trace.h"
-#include "launcher/saved_run.h"
 #include "launcher/spelling.h"
+#include "launcher/stop_request.h"
 #include "monitoring/console.h"
 #include "monitoring/format.h"
 #include "monitoring/json_lines.h"
@@ -35,7 +34,8 @@ namespace reprise {
 
 namespace {
 
-constexpr double kStartPatience = 10;  // the start may take so many deadlines
+constexpr double kStartPatience = 10;     // the start may take so many deadlines
+constexpr double kSlowDiskBytes = 100e6;  // a second: what a disk is taken for until it has been measured
 
 using Sinks = std::vector<std::unique_ptr<Sink>>;
 
@@ -50,16 +50,16 @@ double flops_per_token(const StageChain& model) {
 // One rank of a run: built in order, destroyed in reverse.
 class RankRun {
  public:
-  RankRun(Config config, Communicator& communicator, const DeviceChoice& device)
-      : config_(std::move(config)), communicator_(communicator), device_(device), model_(config_.model) {
+  RankRun(Config config, Communicator& communicator, const DeviceChoice& device, StopRequest& stop)
+      : config_(std::move(config)), communicator_(communicator), device_(device), stop_(stop), model_(config_.model) {
     communicator_.set_wait_limit(kStartPatience * config_.distributed.deadline_seconds, "start");
   }
 
-  void run() {
+  ExitCode run() {
     prepare();
     announce();
     try {
-      train_and_save();
+      return train_and_save();
     } catch (...) {
       const Failure failure = describe_failure(std::current_exception());
       if (failure.code != kDoesNotFit) throw;
@@ -69,7 +69,7 @@ class RankRun {
   }
 
  private:
-  void train_and_save() {
+  ExitCode train_and_save() {
     const int64_t every = config_.monitoring.evaluate_every;
     if (every > 0 && trainer_->steps_done() == 0) evaluate();
     const double started = now_seconds();
@@ -82,27 +82,42 @@ class RankRun {
       for (auto& sink : sinks_) sink->step(report);
       trainer_->require_finite(report);
       if (every > 0 && report.step % every == 0 && report.step != config_.run.steps) evaluate();
+      if (report.stop_wanted && report.step != config_.run.steps) return save_and_stop();
       if (snapshots_) snapshots_->step_ended(tell_);
     }
     end_.seconds = now_seconds() - started;
     evaluate();
     finish();
+    return kDone;
+  }
+
+  ExitCode save_and_stop() {
+    is_stopping_ = true;
+    trainer_->expect_long_wait("save");
+    if (!snapshots_) open_snapshots();
+    snapshots_->save(tell_);
+    snapshots_->finish(tell_);
+    const std::string where =
+        fmt::format("stopped, as asked, after step {} of {}", trainer_->steps_done(), config_.run.steps);
+    if (saved_step_ != trainer_->steps_done()) throw SharedFailure(kStorage, where + ", which could not be saved");
+    if (communicator_.rank() == 0) fmt::print(stderr, "reprise: {}; saved: the same command goes on\n", where);
+    return kStopped;
   }
 
   // Everything that can be refused is refused here, before the first step and with nothing but the run directory made.
   void prepare() {
-    std::map<std::string, std::string> facts = agreement_fields(config_);
-    facts["build"] = fmt::format("{} {} {} LibTorch {}", kVersion, kCommit, kBuildType, kLibTorch);
-    facts["threads"] = std::to_string(at::get_num_threads());  // they decide bits and workspaces
-    facts["parameter table"] = describe_parameters(model_);
-    together(communicator_, [&] { open_data(facts); });
-    require_agreement(communicator_, facts);
+    facts_ = agreement_fields(config_);
+    facts_["build"] = fmt::format("{} {} {} LibTorch {}", kVersion, kCommit, kBuildType, kLibTorch);
+    facts_["threads"] = std::to_string(at::get_num_threads());  // they decide bits and workspaces
+    facts_["parameter table"] = describe_parameters(model_);
+    together(communicator_, [&] { open_data(); });
+    require_agreement(communicator_, facts_);
     together(communicator_, [&] {
       check_batch(config_, communicator_.size());
       const bool is_there = std::filesystem::exists(config_.run.directory);
       if (communicator_.rank() == 0 && is_there) lock_ = lock_run(config_);
     });
-    const StartPoint start = find_start(communicator_, config_, facts);
+    const StartPoint start = find_start(communicator_, config_, facts_);
     choice_ = choose_together(config_, communicator_, device_, model_);
     together(communicator_, [&] {
       if (communicator_.rank() != 0) return;
@@ -110,19 +125,10 @@ class RankRun {
       directory_.emplace(config_, start);
     });
     flat_.emplace(model_, true, config_.compute_type(), device_.device);
-    together(communicator_,
-             [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, config_.trainer()); });
-    if (!start.snapshot.empty()) {
-      restore(start, *trainer_, model_, flat_->layout, communicator_);
-    } else if (config_.run.init == "none") {
-      flat_->initialize(model_, config_.run.seed);
-    } else {
-      together(communicator_, [&] {
-        if (communicator_.rank() == 0) load_weights(config_.run.init, model_, *flat_);
-      });
-      communicator_.broadcast(flat_->parameters, 0);
-      trainer_->resume(trainer_->progress());  // at step 0, with copies of what has come
-    }
+    TrainerSetting setting = config_.trainer();
+    setting.wants_stop = [this] { return stop_.is_made(save_seconds_); };
+    together(communicator_, [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, setting); });
+    fill_state(start, config_, *trainer_, model_, *flat_, communicator_);
     require_agreement(communicator_,
                       {{"bucket layout", describe_buckets(trainer_->buckets())},
                        {"plan", fmt::format("{} at {} sequences", strip_of(plan()), config_.micro_sequences)}});
@@ -134,13 +140,16 @@ class RankRun {
     });
     attempt_ = static_cast<int64_t>(largest_figures(communicator_, {lock_ ? double(lock_->attempt()) : 1})[0]);
     if (config_.monitoring.trace) trace_.emplace(config_.run.directory, model_, communicator_);
-    if (config_.snapshot.every_steps > 0) {
-      snapshots_.emplace(config_, communicator_, model_, flat_->layout, *trainer_, facts,
-                         directory_ ? &*directory_ : nullptr, attempt_);
-    }
+    if (config_.snapshot.every_steps > 0) open_snapshots();
+    save_seconds_ = static_cast<double>(SnapshotWriter::host_bytes(flat_->layout, 1)) / kSlowDiskBytes;
   }
 
-  void open_data(std::map<std::string, std::string>& facts) {
+  void open_snapshots() {
+    snapshots_.emplace(config_, communicator_, model_, flat_->layout, *trainer_, facts_,
+                       directory_ ? &*directory_ : nullptr, attempt_);
+  }
+
+  void open_data() {
     if (!std::filesystem::is_directory(config_.data_directory)) {
       throw DataError(
           fmt::format("data.directory: {} is no folder; make it with: reprise data prepare --out {} FILE...",
@@ -149,8 +158,8 @@ class RankRun {
     training_.emplace(config_.data_directory, "train");
     validation_.emplace(config_.data_directory, "validation");
     const ModelConfig& model = config_.model;
-    facts["training data"] = training_->describe(model.context + 1, model.vocabulary);
-    facts["validation data"] = validation_->describe(model.context + 1, model.vocabulary);
+    facts_["training data"] = training_->describe(model.context + 1, model.vocabulary);
+    facts_["validation data"] = validation_->describe(model.context + 1, model.vocabulary);
   }
 
   // Returns where this rank serves its metrics; "" nowhere.
@@ -215,9 +224,12 @@ class RankRun {
 
   void tell(const SnapshotReport& report) {
     for (auto& sink : sinks_) sink->snapshot(report);
+    save_seconds_ = report.seconds;
+    if (report.saved) saved_step_ = report.step;
     if (report.problem.empty() || communicator_.rank() != 0) return;
-    fmt::print(stderr, "reprise: snapshot of step {} {}: {}; training goes on\n", report.step,
-               report.saved ? "is saved, but older ones stay" : "is dropped", report.problem);
+    fmt::print(stderr, "reprise: snapshot of step {} {}: {}{}\n", report.step,
+               report.saved ? "is saved, but older ones stay" : "is dropped", report.problem,
+               is_stopping_ ? "" : "; training goes on");
   }
 
   void note(const StepReport& report) {
@@ -243,6 +255,8 @@ class RankRun {
   Config config_;
   Communicator& communicator_;
   const DeviceChoice device_;
+  StopRequest& stop_;
+  std::map<std::string, std::string> facts_;  // that ranks agree on
   JointChoice choice_;
   std::unique_ptr<RunLock> lock_;  // rank 0 only
   StageChain model_;
@@ -255,19 +269,23 @@ class RankRun {
   Sinks sinks_;
   const RunSnapshots::Tell tell_ = [this](const SnapshotReport& report) { tell(report); };
   std::optional<RunSnapshots> snapshots_;
+  double save_seconds_ = 0;  // what a save takes
+  int64_t saved_step_ = 0;   // of the newest one
+  bool is_stopping_ = false;
   RunEnd end_;
   std::vector<double> step_seconds_;
 };
 
 }  // namespace
 
-void train(Config config) {
+ExitCode train(Config config) {
+  StopRequest stop(config.run.max_seconds);
   const double patience = kStartPatience * config.distributed.deadline_seconds;
   const std::unique_ptr<Communicator> host = connect_ranks(patience);
   host->set_wait_limit(patience, "start");
   const DeviceChoice choice = choose_device(config, *host);
   const std::unique_ptr<Communicator> between_devices = connect_device(config, *host, choice.device, patience);
-  RankRun(config, between_devices ? *between_devices : *host, choice).run();
+  return RankRun(config, between_devices ? *between_devices : *host, choice, stop).run();
 }
 
 }  // namespace reprise

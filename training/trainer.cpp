@@ -95,13 +95,15 @@ StepReport Trainer::report(const GradientCheck& check, const Moment& started, co
   report.peak_bytes = MemoryMeter::peak_bytes();  // read second: never the smaller one
   report.idle_bytes = MemoryMeter::idle_bytes();
 
-  // One small sum carries the loss and, a slot a rank, the peaks.
-  torch::Tensor figures = torch::zeros({1 + communicator_.size()}, torch::kFloat64);
+  // One small sum carries the loss, how many ranks want to stop and, a slot a rank, the peaks.
+  torch::Tensor figures = torch::zeros({2 + communicator_.size()}, torch::kFloat64);
   figures[0] = loss_sum_;
-  figures[1 + communicator_.rank()] = static_cast<double>(report.peak_bytes);
+  figures[1] = setting_.wants_stop && setting_.wants_stop() ? 1.0 : 0.0;
+  figures[2 + communicator_.rank()] = static_cast<double>(report.peak_bytes);
   communicator_.start_sum(figures)->wait();
   report.loss = figures[0].item<double>() / static_cast<double>(report.tokens);
-  report.peak_bytes_max = static_cast<uint64_t>(figures.slice(0, 1).max().item<double>());
+  report.stop_wanted = figures[1].item<double>() > 0;
+  report.peak_bytes_max = static_cast<uint64_t>(figures.slice(0, 2).max().item<double>());
 
   if (step_seconds_.size() == kRememberedSteps) step_seconds_.erase(step_seconds_.begin());
   step_seconds_.push_back(report.step_seconds);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "checkpointing/segment_executor.h"
@@ -27,6 +28,7 @@ struct TrainerSetting {
   NonFinite on_non_finite = NonFinite::stop;
   OptimizerSetting optimizer;
   Precision precision;
+  std::function<bool()> wants_stop;  // on this rank, asked at the end of each step; empty: never
 };
 
 // One rank's training: owns executor, reducer and optimizer, built in that order. Main thread only; every method but

@@ -20,7 +20,7 @@ COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "
 class Commands(ProgramTest):
     def test_help(self):
         overview = self.run_ok("--help")
-        for code in ("64", "65", "69", "70", "74", "75", "78"):
+        for code in ("64", "65", "69", "70", "74", "75", "78", "85", "143"):
             self.assertRegex(overview, rf"\b{code}\b")
         for command in COMMANDS:
             with self.subTest(command):

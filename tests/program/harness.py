@@ -25,7 +25,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "REPRISE_ALLOW_ROOT": "1", 
 
 # Exit codes of the program, and what mpirun returns when it is first to see a dead process.
 DONE, USAGE, DATA, NOTHING_FITS, INTERNAL, STORAGE, PEER_LOST, CONFIGURATION = 0, 64, 65, 69, 70, 74, 75, 78
-LOST = {PEER_LOST, 137, 139, 143}
+STOPPED, TERMINATED = 85, 143
+LOST = {PEER_LOST, 137, 139, TERMINATED}
 
 SHARD_KINDS, SHARD_HEADER = {"H": (20240520, 1), "I": (20240801, 7)}, 256
 
@@ -161,7 +162,7 @@ def ranks_of(folder):
     for process in Path("/proc").iterdir():
         try:
             if process.name.isdigit() and str(folder) in (process / "cmdline").read_text():
-                rank = re.search(r"OMPI_COMM_WORLD_RANK=(\d+)", (process / "environ").read_text())
+                rank = re.search(r"PMIX_RANK=(\d+)", (process / "environ").read_text())
                 if rank:
                     found[int(rank.group(1))] = int(process.name)
         except OSError:

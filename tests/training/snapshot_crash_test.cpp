@@ -160,7 +160,7 @@ TEST_F(SnapshotCrash, NoHistoryLeavesFewerThanTwoGoodSnapshotsOnceThereWereTwo) 
         const std::string path =
             SnapshotStore(disk, kFolder).path_of(SnapshotStore::name_of(steps[random() % steps.size()]));
         std::string* bytes = disk.bytes_of(path + "/manifest.json");
-        if (bytes) (*bytes)[random() % bytes->size()] ^= 1;
+        if (bytes && !bytes->empty()) (*bytes)[random() % bytes->size()] ^= 1;
         continue;
       }
       if (kind == 1) disk.fail_at(static_cast<int64_t>(random() % 60));

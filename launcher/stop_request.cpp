@@ -1,0 +1,51 @@
+#include "launcher/stop_request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "distributed/communicator.h"
+#include "launcher/exit_codes.h"
+#include "launcher/job.h"
+
+namespace reprise {
+
+StopRequest::StopRequest(double max_seconds) : started_seconds_(steady_seconds()), max_seconds_(max_seconds) {
+  sigemptyset(&signals_);
+  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) sigaddset(&signals_, number);
+  pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  thread_ = std::jthread([this](const std::stop_token& end) { take_signals(end); });
+}
+
+StopRequest::~StopRequest() {
+  thread_.request_stop();
+  pthread_kill(thread_.native_handle(), SIGUSR1);
+}
+
+bool StopRequest::is_made(double save_seconds) {
+  const double now = steady_seconds();
+  if (asked_seconds_ > 0) longest_seconds_ = std::max(longest_seconds_, now - asked_seconds_);
+  asked_seconds_ = now;
+  const bool is_time_up = max_seconds_ > 0 && now - started_seconds_ + longest_seconds_ + save_seconds > max_seconds_;
+  return is_time_up || is_signalled_;
+}
+
+void StopRequest::take_signals(const std::stop_token& end) {
+  for (int number = 0; sigwait(&signals_, &number) == 0 && !end.stop_requested();) {
+    if (number == SIGTERM) {
+      // mpirun sends it to all ranks, whichever was asked or died: one line is enough.
+      if (job_from_environment().rank == 0) {
+        fmt::print(
+            stderr,
+            "reprise: TERM: ends at once and saves nothing; the next start goes on from the newest snapshot. (mpirun "
+            "sends it too, when another rank has died.)\n");
+      }
+      std::_Exit(kTerminated);
+    }
+    is_signalled_ = true;
+  }
+}
+
+}  // namespace reprise

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+namespace reprise {
+
+// Whether this process is to end before its work is done: USR1 or USR2 ask for that, or `max_seconds` run out. TERM
+// gives no time to save, for mpirun kills a second later: it ends the process here, with exit code 143 and, on rank 0,
+// one line. Made before any other thread: all threads block the three signals from then on, for good, and one of its
+// own takes them, so that nothing has to be safe inside a signal handler.
+class StopRequest {
+ public:
+  explicit StopRequest(double max_seconds);  // from now; 0: no limit
+  ~StopRequest();
+  StopRequest(const StopRequest&) = delete;
+  StopRequest& operator=(const StopRequest&) = delete;
+
+  // Main thread, at the end of each step. The time is up when the longest time between two calls and a save of
+  // `save_seconds` would no longer fit.
+  bool is_made(double save_seconds);
+
+ private:
+  void take_signals(const std::stop_token& end);
+
+  const double started_seconds_, max_seconds_;
+  double asked_seconds_ = 0, longest_seconds_ = 0;  // when is_made() was called last; between two calls
+  sigset_t signals_;
+  std::atomic<bool> is_signalled_ = false;
+  std::jthread thread_;  // the last member: it uses the others
+};
+
+}  // namespace reprise
