@@ -14,6 +14,8 @@ Command add_eval(CLI::App& app);
 Command add_import(CLI::App& app);
 Command add_export(CLI::App& app);
 Command add_doctor(CLI::App& app);
+Command add_watch(CLI::App& app);
+Command add_report(CLI::App& app);
 Command add_trace_merge(CLI::App& trace);
 
 }  // namespace reprise

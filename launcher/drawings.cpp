@@ -20,6 +20,12 @@ std::string label_of(const CostTable& costs, const TimelineEvent& event) {
   return event.kind == TimelineKind::optimizer ? "update" : costs[event.index].name;
 }
 
+std::string draw_losses(const std::string& run, const std::vector<Series>& losses) {
+  return draw({.title = "Loss of " + run,
+               .x_title = "step",
+               .panels = {{.y_title = "loss (nats per token)", .series = losses}}});
+}
+
 class LossPlot final : public Sink {
  public:
   explicit LossPlot(std::string path) : path_(std::move(path)) {}
@@ -35,11 +41,7 @@ class LossPlot final : public Sink {
   void end(const RunEnd&) override { draw_file(); }
 
  private:
-  void draw_file() const {
-    write_durably(path_, draw({.title = "Loss of " + run_,
-                               .x_title = "step",
-                               .panels = {{.y_title = "loss (nats per token)", .series = {train_, held_out_}}}}));
-  }
+  void draw_file() const { write_durably(path_, draw_losses(run_, {train_, held_out_})); }
 
   const std::string path_;
   std::string run_;
@@ -109,6 +111,58 @@ std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std:
   }
   return draw(
       {.title = "The fastest step at every peak", .x_title = "peak tensor bytes of a rank (MiB)", .panels = {panel}});
+}
+
+std::vector<Series> losses_of(const RunHistory& history) {
+  Series train{"training"}, held_out{"held-out text", Shape::marked_line};
+  for (const StepReport& step : history.steps) train.points.push_back({static_cast<double>(step.step), step.loss});
+  for (const EvaluationReport& report : history.evaluations) {
+    held_out.points.push_back({static_cast<double>(report.step), report.loss});
+  }
+  return {train, held_out};
+}
+
+std::string draw_loss(const RunHistory& history) { return draw_losses(history.run.run, losses_of(history)); }
+
+std::string draw_phases(const RunHistory& history) {
+  constexpr size_t kMostBars = 60;
+  const std::vector<StepReport>& steps = history.steps;
+  const size_t together = (steps.size() + kMostBars - 1) / kMostBars;
+  Panel panel{.y_title = "mean step (ms)"};
+  for (const auto& [name, phase] : kPhases) panel.series.push_back({name, Shape::boxes});
+  for (size_t first = 0; first < steps.size(); first += together) {
+    const size_t count = std::min(together, steps.size() - first);
+    double height = 0;
+    for (size_t i = 0; i < std::size(kPhases); ++i) {
+      double sum = 0;
+      for (size_t s = first; s < first + count; ++s) sum += 1e3 * (steps[s].*kPhases[i].second);
+      const double top = height + sum / static_cast<double>(count);
+      const auto left = static_cast<double>(steps[first].step);
+      panel.series[i].points.push_back(
+          {.x = left - 0.5, .y = height, .x_end = left - 0.5 + static_cast<double>(count), .y_end = top});
+      height = top;
+    }
+  }
+  return draw({.title = "Where a step's time goes, on rank 0", .x_title = "step", .panels = {panel}});
+}
+
+std::string draw_memory(const RunHistory& history, int64_t budget_bytes) {
+  Series peak{"measured", Shape::steps};
+  for (const StepReport& step : history.steps) {
+    if (peak.points.empty())
+      peak.points.push_back({static_cast<double>(step.step), 0});  // so that the axis begins there
+    peak.points.push_back({static_cast<double>(step.step), static_cast<double>(step.peak_bytes_max) / kMiB});
+  }
+  Panel panel{.y_title = "peak tensor bytes of the fullest rank (MiB)", .series = {peak}};
+  const auto add_line = [&](const std::string& name, double bytes) {
+    if (bytes <= 0 || peak.points.empty()) return;
+    panel.series.push_back({fmt::format("{} {}", name, format_bytes(bytes)),
+                            Shape::line,
+                            {{peak.points.front().x, bytes / kMiB}, {peak.points.back().x, bytes / kMiB}}});
+  };
+  add_line("planned", static_cast<double>(history.run.planned_peak_bytes));
+  add_line("budget", static_cast<double>(budget_bytes));
+  return draw({.title = "Memory against the plan", .x_title = "step", .panels = {panel}});
 }
 
 std::unique_ptr<Sink> make_loss_plot(const std::string& path) { return std::make_unique<LossPlot>(path); }

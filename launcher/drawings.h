@@ -7,6 +7,8 @@
 
 #include "checkpointing/planner.h"
 #include "launcher/plan_page.h"
+#include "monitoring/figure.h"
+#include "monitoring/json_lines.h"
 #include "monitoring/step_report.h"
 
 namespace reprise {
@@ -21,6 +23,15 @@ std::string draw_timeline(const CostTable& costs, const PlannedStep& step, int64
 
 // The fastest step at every peak, and the named policies as points.
 std::string draw_frontier(const std::vector<FrontierPoint>& frontier, const std::vector<PolicyRow>& policies);
+
+// The loss of training and of held-out text over steps.
+std::vector<Series> losses_of(const RunHistory& history);
+
+// Of a run, over its steps: training and held-out loss, the mean seconds of a step's phases, and the highest peak of
+// all ranks with what was planned and allowed (0: no budget). Of long runs each bar or point stands for several steps.
+std::string draw_loss(const RunHistory& history);
+std::string draw_phases(const RunHistory& history);
+std::string draw_memory(const RunHistory& history, int64_t budget_bytes);
 
 // Training and held-out loss over steps in a file, drawn anew at every evaluation and at the end. Throws StorageError.
 std::unique_ptr<Sink> make_loss_plot(const std::string& path);

@@ -40,9 +40,9 @@ int main(int argc, char** argv) {
   CLI::App& data = *group("data", "Make and look at token shards", "reprise data prepare --out data/mine book.txt");
   app.add_subcommand("bench", "Measure this machine and this network; see reprise bench --help");
   CLI::App& trace = *group("trace", "Timelines of a run", "reprise trace merge runs/quickstart/trace/rank-*.json");
-  return run_program(
-      app,
-      {add_train(app), add_plan(app), add_profile(app), add_data_prepare(data), add_data_inspect(data), add_sample(app),
-       add_eval(app), add_import(app), add_export(app), add_doctor(app), add_trace_merge(trace)},
-      argc, argv);
+  return run_program(app,
+                     {add_train(app), add_plan(app), add_profile(app), add_data_prepare(data), add_data_inspect(data),
+                      add_sample(app), add_eval(app), add_import(app), add_export(app), add_watch(app), add_report(app),
+                      add_doctor(app), add_trace_merge(trace)},
+                     argc, argv);
 }

@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
+#include "launcher/cost_file.h"
 #include "launcher/plan_page.h"
 #include "training/durable_file.h"
 #include "training/errors.h"
@@ -15,8 +17,8 @@
 
 namespace reprise {
 
-static constexpr const char* kFiles[] = {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg",
-                                         "trace",       "snapshots", "final",         "tokenizer.json"};
+static constexpr const char* kFiles[] = {"config.yaml", "plan.json", "costs.json", "metrics.jsonl", "loss.svg",
+                                         "trace",       "snapshots", "final",      "tokenizer.json"};
 
 static constexpr const char* kTargets = "/prometheus_sd.json";
 
@@ -72,11 +74,22 @@ void RunDirectory::write_targets(const std::string& run, const std::vector<std::
   if (!groups.empty()) write_durably(path_ + kTargets, groups.dump(1) + "\n");
 }
 
-void RunDirectory::write_plan(const PlannedStep& step) const {
+void RunDirectory::write_plan(const CostTable& costs, const PlannedStep& step) const {
   nlohmann::ordered_json json = plan_json(step);
   json["origin"] = step.plan.origin;
   json["strip"] = strip_of(step.plan);
   write_durably(path_ + "/plan.json", json.dump(1) + "\n");
+  write_durably(path_ + "/costs.json", format_costs(costs));
+}
+
+bool read_metrics(JsonLinesReader& reader) {
+  try {
+    return reader.read();
+  } catch (const std::system_error&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    throw DataError(error.what());
+  }
 }
 
 std::map<std::string, std::string> RunDirectory::texts() const {
@@ -89,13 +102,10 @@ std::map<std::string, std::string> RunDirectory::texts() const {
 }
 
 void RunDirectory::replay(Sink& sink) const {
-  std::ifstream file(metrics());
-  for (std::string line; std::getline(file, line);) {
-    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.value("loss", nlohmann::json()).is_number()) continue;  // a loss may be "NaN"
-    if (json["event"] == "step") sink.step({.step = json["step"], .loss = json["loss"]});
-    if (json["event"] == "evaluation") sink.evaluation({.step = json["step"], .loss = json["loss"]});
-  }
+  JsonLinesReader reader(metrics());
+  read_metrics(reader);
+  for (const StepReport& report : reader.history().steps) sink.step(report);
+  for (const EvaluationReport& report : reader.history().evaluations) sink.evaluation(report);
 }
 
 void RunDirectory::write_weights(const StageChain& model, const std::string& tokenizer) const {

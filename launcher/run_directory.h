@@ -7,12 +7,14 @@
 #include "checkpointing/planner.h"
 #include "launcher/config.h"
 #include "launcher/start_point.h"
+#include "monitoring/json_lines.h"
 #include "monitoring/step_report.h"
 
 namespace reprise {
 
-// The files of a run: config.yaml (resolved), plan.json, metrics.jsonl, loss.svg, snapshots, final/model.safetensors,
-// the data's tokenizer.json (here and beside the weights), and lock, which says who writes them. Rank 0 only.
+// The files of a run: config.yaml (resolved), plan.json, costs.json, metrics.jsonl, loss.svg, snapshots,
+// final/model.safetensors, the data's tokenizer.json (here and beside the weights), and lock, which says who writes
+// them. Rank 0 only.
 class RunDirectory {
  public:
   // Throws ConfigError when the folder holds a run already, unless run.overwrite. Changes nothing.
@@ -25,7 +27,8 @@ class RunDirectory {
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
 
-  void write_plan(const PlannedStep& step) const;  // plan_json and how the plan came to be
+  // plan.json: plan_json and how the plan came to be; costs.json: what it was chosen from.
+  void write_plan(const CostTable& costs, const PlannedStep& step) const;
 
   // prometheus_sd.json, Prometheus' file_sd: where each rank serves its metrics; "" nowhere. Gone with this object.
   void write_targets(const std::string& run, const std::vector<std::string>& addresses) const;
@@ -45,5 +48,8 @@ class RunDirectory {
  private:
   std::string path_;
 };
+
+// reader.read(), whose complaints of damage are DataError.
+bool read_metrics(JsonLinesReader& reader);
 
 }  // namespace reprise

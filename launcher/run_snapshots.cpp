@@ -13,27 +13,14 @@
 #include "training/durable_file.h"
 
 namespace reprise {
-namespace {
-
-std::string batch_job() {
-  const char* job = std::getenv("SLURM_JOB_ID");
-  return job == nullptr ? "" : job;
-}
-
-int64_t size_of(const std::string& path) {
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(path, error);
-  return error ? 0 : static_cast<int64_t>(bytes);
-}
-
-}  // namespace
 
 std::unique_ptr<RunLock> lock_run(const Config& config) {
   const std::string& directory = config.run.directory;
   make_folder(directory);
+  const char* const job = std::getenv("SLURM_JOB_ID");
   try {
     auto lock =
-        std::make_unique<RunLock>(directory + "/lock", LockOwner{read_host_facts().host, batch_job(), getpid()});
+        std::make_unique<RunLock>(directory + "/lock", LockOwner{read_host_facts().host, job ? job : "", getpid()});
     if (lock->lost_owner()) {
       fmt::print(stderr, "reprise: takes {} over from {}, which did not end in good order\n", directory,
                  lock->lost_owner()->text());
@@ -88,7 +75,7 @@ void RunSnapshots::save(const Tell& tell) {
   const double asked = now_seconds();
   report(writer_.finish(), tell);
   Manifest manifest{trainer_.progress(), facts_, {}};
-  if (directory_) manifest.facts["metrics_bytes"] = std::to_string(size_of(directory_->metrics()));
+  if (directory_) manifest.facts["metrics_bytes"] = std::to_string(std::filesystem::file_size(directory_->metrics()));
   writer_.begin(std::move(manifest), directory_ ? directory_->texts() : std::map<std::string, std::string>());
   stall_seconds_ = now_seconds() - asked;
 }

@@ -165,7 +165,7 @@ class RankRun {
   // Returns where this rank serves its metrics; "" nowhere.
   std::string open_sinks() {
     if (communicator_.rank() == 0) {
-      directory_->write_plan(choice_.planned);
+      directory_->write_plan(choice_.costs, choice_.planned);
       sinks_.push_back(make_console(stdout, config_.monitoring.every_steps));
       sinks_.push_back(make_json_lines(directory_->metrics()));
       sinks_.push_back(make_loss_plot(directory_->loss_plot()));

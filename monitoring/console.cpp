@@ -8,16 +8,16 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <deque>
 #include <filesystem>
 #include <string>
+
+#include "monitoring/recent_steps.h"
 
 namespace reprise {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto redraw_interval = std::chrono::milliseconds(100);
-constexpr size_t window_steps = 16;
 
 constexpr const char* bold = "1";
 constexpr const char* cyan = "36";
@@ -70,8 +70,8 @@ class Console final : public Sink {
   int64_t steps_ = 0, steps_seen_ = 0, skipped_ = 0;
   int ranks_ = 1;
   double evaluation_seconds_ = 0;
-  std::deque<StepReport> latest_;  // what the figures follow without trembling
-  bool has_step_line_ = false;     // the cursor stands behind a step line drawn in place
+  RecentSteps latest_;
+  bool has_step_line_ = false;  // the cursor stands behind a step line drawn in place
   Clock::time_point drawn_at_{};
 };
 
@@ -92,29 +92,24 @@ void Console::start(const RunStart& run) {
 }
 
 std::string Console::step_line(const StepReport& report) const {
-  double tokens = 0, seconds = 0, exposed = 0;
-  for (const StepReport& step : latest_) {
-    tokens += static_cast<double>(step.tokens);
-    seconds += step.step_seconds;
-    exposed += step.comm_exposed_seconds;
-  }
-  const auto per_second = [&](double part) { return seconds > 0 ? part / seconds : 0; };
+  const double step_seconds = latest_.mean(&StepReport::step_seconds);
+  const double exposed = step_seconds > 0 ? latest_.mean(&StepReport::comm_exposed_seconds) / step_seconds : 0;
   const std::string total = std::to_string(steps_);
-  std::string line = fmt::format("step {:>{}}/{}  loss {}  {} tok/s  peak {}  exposed {:.0f} %", report.step,
-                                 total.size(), total, format_loss(report.loss), format_count(per_second(tokens)),
-                                 format_bytes(report.peak_bytes_max), 100 * per_second(exposed));
+  std::string line =
+      fmt::format("step {:>{}}/{}  loss {}  {} tok/s  peak {}  exposed {:.0f} %", report.step, total.size(), total,
+                  format_loss(report.loss), format_count(latest_.tokens_per_second()),
+                  format_bytes(report.peak_bytes_max), 100 * exposed);
   if (report.step < steps_) {
-    const double step_seconds =
-        seconds / static_cast<double>(latest_.size()) + evaluation_seconds_ / static_cast<double>(steps_seen_);
-    line += "  ETA " + format_seconds(static_cast<double>(steps_ - report.step) * step_seconds);
+    const double with_evaluations = step_seconds + evaluation_seconds_ / static_cast<double>(steps_seen_);
+    line += "  ETA " + format_seconds(static_cast<double>(steps_ - report.step) * with_evaluations);
   }
+  if (const std::string straggler = latest_.straggler(); !straggler.empty()) line += "  " + straggler;
   if (skipped_ > 0) line += fmt::format("  skipped {}", skipped_);
   return line;
 }
 
 void Console::step(const StepReport& report) {
-  latest_.push_back(report);
-  if (latest_.size() > window_steps) latest_.pop_front();
+  latest_.add(report);
   ++steps_seen_;
   skipped_ += report.skipped ? 1 : 0;
   const bool must_show = steps_seen_ == 1 || report.step == steps_;

@@ -61,18 +61,9 @@ struct Scale {
 
 double text_width(const std::string& text) { return 7 * static_cast<double>(text_length(text)); }  // on the wide side
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    const bool is_markup = c == '&' || c == '<' || c == '>' || c == '"';
-    const bool is_control = static_cast<unsigned char>(c) < 0x20;  // XML has none
-    out += is_markup ? fmt::format("&#{};", static_cast<int>(c)) : std::string(1, is_control ? ' ' : c);
-  }
-  return out;
-}
-
 std::string text_at(double x, double y, const std::string& text, const char* anchor) {
-  return fmt::format("<text x=\"{:.2f}\" y=\"{:.2f}\" text-anchor=\"{}\">{}</text>\n", x, y, anchor, escaped(text));
+  return fmt::format("<text x=\"{:.2f}\" y=\"{:.2f}\" text-anchor=\"{}\">{}</text>\n", x, y, anchor,
+                     escape_markup(text));
 }
 
 std::string path(const std::string& style, const std::string& data) {
@@ -126,7 +117,7 @@ std::string boxes(const Series& series, const std::string& style, const Scale& x
     const double left = x.at(p.x), right = std::max(x.at(p.x_end), left + 1.5), top = y.at(p.y_end), bottom = y.at(p.y);
     const std::string tooltip = fmt::format("{} {}: {:.4g} to {:.4g}", series.name, p.label, p.x, p.x_end);
     const std::string data = fmt::format("M{0:.2f} {1:.2f}H{2:.2f}V{3:.2f}H{0:.2f}z", left, top, right, bottom);
-    svg += fmt::format("<g><title>{}</title>{}</g>\n", escaped(tooltip), path(style, data));
+    svg += fmt::format("<g><title>{}</title>{}</g>\n", escape_markup(tooltip), path(style, data));
     if (text_width(p.label) > right - left) continue;
     labels += text_at((left + right) / 2, (top + bottom) / 2 + 4, p.label, "middle");
   }
@@ -179,7 +170,7 @@ std::string draw(const Figure& figure) {
 <title>{2}</title><rect width="{0}" height="{1}" fill="#fff"/>
 <text x="{3}" y="24" style="font-size: 15px; font-weight: bold">{2}</text>
 )",
-                  right + legend, figure.height, escaped(figure.title), left_edge);
+                  right + legend, figure.height, escape_markup(figure.title), left_edge);
   size_t index = 0;
   for (size_t i = 0; i < ys.size(); ++i) {
     svg += axes(figure.panels[i], x, ys[i]);

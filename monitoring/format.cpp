@@ -68,4 +68,14 @@ std::string cut_text(const std::string& text, int64_t length) {
   return text.substr(0, end);
 }
 
+std::string escape_markup(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    const bool is_markup = c == '&' || c == '<' || c == '>' || c == '"';
+    const bool is_control = static_cast<unsigned char>(c) < 0x20;  // XML has none
+    out += is_markup ? fmt::format("&#{};", static_cast<int>(c)) : std::string(1, is_control ? ' ' : c);
+  }
+  return out;
+}
+
 }  // namespace reprise

@@ -16,4 +16,7 @@ double unix_seconds();  // since 1970, to the microsecond
 int64_t text_length(const std::string& text);
 std::string cut_text(const std::string& text, int64_t length);  // its first `length` characters
 
+// For XML and HTML, inside an attribute's quotes too; control characters become blanks.
+std::string escape_markup(const std::string& text);
+
 }  // namespace reprise

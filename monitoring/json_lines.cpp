@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <fstream>
 #include <system_error>
 
 #include "monitoring/format.h"
@@ -30,6 +31,22 @@ std::string text_of(const ordered_json& value) {
   return text;
 }
 
+// The members of a line, written and read alike.
+#define START_FIELDS(r)                                                                                      \
+  r.run, r.model, r.plan, r.plan_origin, r.ranks, r.resumed_step, r.parameters, r.steps, r.global_sequences, \
+      r.micro_sequences, r.context, r.flops_per_token, r.planned_peak_bytes, r.planned_step_seconds
+#define STEP_FIELDS(r)                                                                                             \
+  r.step, r.loss, r.grad_norm, r.learning_rate, r.tokens, r.skipped, r.loss_scale, r.step_seconds, r.data_seconds, \
+      r.forward_seconds, r.recompute_seconds, r.backward_seconds, r.optimizer_seconds, r.other_seconds,            \
+      r.comm_seconds, r.comm_exposed_seconds, r.peak_bytes, r.peak_bytes_max, r.idle_bytes, r.planned_peak_bytes,  \
+      r.planned_step_seconds
+#define SPREAD_FIELDS(r) r.min, r.median, r.max, r.max_rank
+#define EVALUATION_FIELDS(r) r.step, r.loss, r.tokens, r.seconds
+#define SNAPSHOT_FIELDS(r) r.step, r.saved, r.problem, r.bytes, r.seconds, r.stall_seconds
+#define END_FIELDS(r)                                                                                     \
+  r.steps, r.tokens, r.skipped_steps, r.seconds, r.weights_xxh3, r.peak_bytes_max, r.median_step_seconds, \
+      r.planned_peak_bytes, r.planned_step_seconds
+
 class JsonLines final : public Sink {
  public:
   explicit JsonLines(const std::string& path)
@@ -40,34 +57,20 @@ class JsonLines final : public Sink {
   JsonLines(const JsonLines&) = delete;
   JsonLines& operator=(const JsonLines&) = delete;
 
-  void start(const RunStart& run) override {
-    write_line("start", JSON_FIELDS(run.run, run.model, run.plan, run.plan_origin, run.ranks, run.resumed_step,
-                                    run.parameters, run.steps, run.global_sequences, run.micro_sequences, run.context,
-                                    run.flops_per_token, run.planned_peak_bytes, run.planned_step_seconds));
-  }
-
+  void start(const RunStart& run) override { write_line("start", JSON_FIELDS(START_FIELDS(run))); }
   void step(const StepReport& report) override {
-    write_line("step", JSON_FIELDS(report.step, report.loss, report.grad_norm, report.learning_rate, report.tokens,
-                                   report.skipped, report.loss_scale, report.step_seconds, report.data_seconds,
-                                   report.forward_seconds, report.recompute_seconds, report.backward_seconds,
-                                   report.optimizer_seconds, report.other_seconds, report.comm_seconds,
-                                   report.comm_exposed_seconds, report.peak_bytes, report.peak_bytes_max,
-                                   report.idle_bytes, report.planned_peak_bytes, report.planned_step_seconds));
+    ordered_json members = JSON_FIELDS(STEP_FIELDS(report));
+    for (const auto& [name, spread] : kRankSpreads) {
+      members["ranks"][fmt::format("{}_seconds", name)] = JSON_FIELDS(SPREAD_FIELDS((report.*spread)));
+    }
+    write_line("step", members);
   }
-
   void evaluation(const EvaluationReport& report) override {
-    write_line("evaluation", JSON_FIELDS(report.step, report.loss, report.tokens, report.seconds));
+    write_line("evaluation", JSON_FIELDS(EVALUATION_FIELDS(report)));
   }
-
-  void snapshot(const SnapshotReport& report) override {
-    write_line("snapshot", JSON_FIELDS(report.step, report.saved, report.problem, report.bytes, report.seconds,
-                                       report.stall_seconds));
-  }
-
+  void snapshot(const SnapshotReport& report) override { write_line("snapshot", JSON_FIELDS(SNAPSHOT_FIELDS(report))); }
   void end(const RunEnd& end) override {
-    ordered_json members =
-        JSON_FIELDS(end.steps, end.tokens, end.skipped_steps, end.seconds, end.weights_xxh3, end.peak_bytes_max,
-                    end.median_step_seconds, end.planned_peak_bytes, end.planned_step_seconds);
+    ordered_json members = JSON_FIELDS(END_FIELDS(end));
     if (end.planned_peak_bytes > 0) {
       members["peak_miss_percent"] = miss_percent(end.planned_peak_bytes, end.peak_bytes_max);
     }
@@ -109,5 +112,63 @@ class JsonLines final : public Sink {
 }  // namespace
 
 std::unique_ptr<Sink> make_json_lines(const std::string& path) { return std::make_unique<JsonLines>(path); }
+
+bool JsonLinesReader::read() {
+  errno = 0;
+  std::ifstream file(path_, std::ios::binary);
+  std::string found(last_line_.size(), '\0');
+  file.seekg(end_ - std::ssize(found)).read(found.data(), std::ssize(found));
+  bool has_changed = false;
+  if (!file || found != last_line_) {  // each line has its own time, so that equal bytes are the same line
+    *this = JsonLinesReader(path_);
+    file.clear();
+    file.seekg(0);
+    has_changed = true;
+  }
+  for (std::string line; std::getline(file, line) && !file.eof();) {  // without a line end it is still being written
+    ++lines_;
+    take(line);
+    last_line_ = line + '\n';
+    end_ += std::ssize(last_line_);
+    has_changed = true;
+  }
+  if (!file.is_open() || file.bad()) throw std::system_error(errno, std::generic_category(), "cannot read " + path_);
+  return has_changed;
+}
+
+void JsonLinesReader::take(const std::string& line) {
+  try {
+    const nlohmann::json json = nlohmann::json::parse(line);
+    const std::string event = json.at("event");
+    if (event == "start") {
+      RunStart& run = history_.run = {};
+      READ_JSON_FIELDS(json, START_FIELDS(run));
+      if (lines_ > 1) history_.restarts.push_back(run.resumed_step);
+      const auto is_taken_back = [&](const auto& report) { return report.step > run.resumed_step; };
+      std::erase_if(history_.steps, is_taken_back);
+      std::erase_if(history_.evaluations, is_taken_back);
+      history_.end.reset();
+    } else if (event == "step") {
+      StepReport& step = history_.steps.emplace_back();
+      READ_JSON_FIELDS(json, STEP_FIELDS(step));
+      for (const auto& [name, spread] : kRankSpreads) {
+        const auto ranks = nlohmann::json::json_pointer(fmt::format("/ranks/{}_seconds", name));
+        if (json.contains(ranks)) READ_JSON_FIELDS(json[ranks], SPREAD_FIELDS((step.*spread)));
+      }
+    } else if (event == "evaluation") {
+      EvaluationReport& report = history_.evaluations.emplace_back();
+      READ_JSON_FIELDS(json, EVALUATION_FIELDS(report));
+    } else if (event == "snapshot") {
+      SnapshotReport& report = history_.snapshots.emplace_back();
+      READ_JSON_FIELDS(json, SNAPSHOT_FIELDS(report));
+    } else if (event == "end") {
+      RunEnd& end = history_.end.emplace();
+      READ_JSON_FIELDS(json, END_FIELDS(end));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw std::runtime_error(
+        fmt::format("{}:{}: expected an event of a run, got {} ({})", path_, lines_, cut_text(line, 60), error.what()));
+  }
+}
 
 }  // namespace reprise

@@ -1,26 +1,52 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace reprise {
 
 // An object of named values, in their order: JSON_FIELDS(report.step, report.loss) is {"step": …, "loss": …}.
-#define JSON_FIELDS(...) json_fields(#__VA_ARGS__, __VA_ARGS__)
+// The expressions may come from a macro, a list that is written and read alike.
+#define JSON_FIELDS(...) JSON_FIELDS_EXPANDED(__VA_ARGS__)
+#define JSON_FIELDS_EXPANDED(...) json_fields(#__VA_ARGS__, __VA_ARGS__)
 
-// `names`: the expressions of the values; a member's own name counts.
+// The reverse: READ_JSON_FIELDS(object, report.step, report.loss). A member that is absent leaves its value as it is, a
+// number may be what "NaN", "Infinity" or "-Infinity" says. Throws nlohmann::json::exception on another type.
+#define READ_JSON_FIELDS(object, ...) READ_JSON_FIELDS_EXPANDED(object, __VA_ARGS__)
+#define READ_JSON_FIELDS_EXPANDED(object, ...) read_json_fields(object, #__VA_ARGS__, __VA_ARGS__)
+
+// The next of the expressions in `names`, whose own name counts as a member's; takes it off.
+inline std::string next_json_name(std::string_view& names) {
+  const std::string_view name = names.substr(0, names.find(','));
+  names.remove_prefix(std::min(names.size(), name.size() + 2));
+  return std::string(name.substr(name.find_last_of(".>") + 1));
+}
+
 template <class... Values>
 nlohmann::ordered_json json_fields(std::string_view names, const Values&... values) {
   nlohmann::ordered_json object;
-  const auto add = [&](const auto& value) {
-    const std::string_view name = names.substr(0, names.find(','));
-    object[std::string(name.substr(name.find_last_of(".>") + 1))] = value;
-    names.remove_prefix(std::min(names.size(), name.size() + 2));
-  };
-  (add(values), ...);
+  ((object[next_json_name(names)] = values), ...);
   return object;
+}
+
+template <class... Values>
+void read_json_fields(const nlohmann::json& object, std::string_view names, Values&... values) {
+  const auto read = [&]<class Value>(Value& value) {
+    const auto found = object.find(next_json_name(names));
+    if (found == object.end()) return;
+    if constexpr (std::is_same_v<Value, double>) {
+      const char* const text = found->is_string() ? found->template get_ref<const std::string&>().c_str() : "";
+      char* end = nullptr;
+      const double number = std::strtod(text, &end);
+      if (end != text && *end == '\0') return void(value = number);
+    }
+    found->get_to(value);
+  };
+  (read(values), ...);
 }
 
 // On one line; bytes that are not UTF-8 become replacement characters.

@@ -5,9 +5,16 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace reprise {
+
+// A number over the ranks. The median of an even count is the lower one: of two ranks the faster is the yardstick.
+struct RankSpread {
+  double min = 0, median = 0, max = 0;
+  int max_rank = 0;  // whose the largest is; of equals the first
+};
 
 // The definitions of all reported numbers. Seconds are wall-clock of this rank; data … other are disjoint and sum to
 // step_seconds.
@@ -39,7 +46,28 @@ struct StepReport {
   uint64_t idle_bytes = 0;          // that a device's allocator holds beside tensors at its end; 0 on the CPU
   uint64_t planned_peak_bytes = 0;  // 0: no prediction
   double planned_step_seconds = 0;
+
+  // Over ranks. The reduction makes steps equally long; what makes it wait shows as the largest compute or data and
+  // the smallest wait.
+  RankSpread rank_step, rank_data;
+  RankSpread rank_compute;  // forward, recompute, backward and optimizer
+  RankSpread rank_wait;     // comm_exposed
 };
+
+// The disjoint parts of step_seconds, and what is compared between ranks, by name.
+inline constexpr std::pair<const char*, double StepReport::*> kPhases[] = {
+    {"data", &StepReport::data_seconds},
+    {"forward", &StepReport::forward_seconds},
+    {"recompute", &StepReport::recompute_seconds},
+    {"backward", &StepReport::backward_seconds},
+    {"comm_exposed", &StepReport::comm_exposed_seconds},
+    {"optimizer", &StepReport::optimizer_seconds},
+    {"other", &StepReport::other_seconds}};
+inline constexpr std::pair<const char*, RankSpread StepReport::*> kRankSpreads[] = {
+    {"step", &StepReport::rank_step},
+    {"data", &StepReport::rank_data},
+    {"compute", &StepReport::rank_compute},
+    {"wait", &StepReport::rank_wait}};
 
 struct EvaluationReport {
   int64_t step = 0;
@@ -99,6 +127,14 @@ inline double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+// At least one value.
+inline RankSpread spread_of(const std::vector<double>& by_rank) {
+  std::vector<double> sorted = by_rank;
+  std::sort(sorted.begin(), sorted.end());
+  const auto max = std::max_element(by_rank.begin(), by_rank.end());
+  return {sorted.front(), sorted[(sorted.size() - 1) / 2], *max, static_cast<int>(max - by_rank.begin())};
 }
 
 // How far a prediction was off, in per cent of what was measured; above 0: predicted too much.

@@ -95,19 +95,37 @@ StepReport Trainer::report(const GradientCheck& check, const Moment& started, co
   report.peak_bytes = MemoryMeter::peak_bytes();  // read second: never the smaller one
   report.idle_bytes = MemoryMeter::idle_bytes();
 
-  // One small sum carries the loss, how many ranks want to stop and, a slot a rank, the peaks.
-  torch::Tensor figures = torch::zeros({2 + communicator_.size()}, torch::kFloat64);
-  figures[0] = loss_sum_;
-  figures[1] = setting_.wants_stop && setting_.wants_stop() ? 1.0 : 0.0;
-  figures[2 + communicator_.rank()] = static_cast<double>(report.peak_bytes);
-  communicator_.start_sum(figures)->wait();
-  report.loss = figures[0].item<double>() / static_cast<double>(report.tokens);
-  report.stop_wanted = figures[1].item<double>() > 0;
-  report.peak_bytes_max = static_cast<uint64_t>(figures.slice(0, 2).max().item<double>());
+  share_figures(report);
 
   if (step_seconds_.size() == kRememberedSteps) step_seconds_.erase(step_seconds_.begin());
   step_seconds_.push_back(report.step_seconds);
   return report;
+}
+
+// One small sum carries the loss, how many ranks want to stop and, a row a rank, what is compared between ranks.
+void Trainer::share_figures(StepReport& report) const {
+  const double compute =
+      report.forward_seconds + report.recompute_seconds + report.backward_seconds + report.optimizer_seconds;
+  const std::vector<double> own = {static_cast<double>(report.peak_bytes), report.step_seconds, report.data_seconds,
+                                   compute, report.comm_exposed_seconds};
+  const auto columns = static_cast<int64_t>(own.size());
+  torch::Tensor figures = torch::zeros({2 + communicator_.size() * columns}, torch::kFloat64);
+  figures[0] = loss_sum_;
+  figures[1] = setting_.wants_stop && setting_.wants_stop() ? 1.0 : 0.0;
+  const torch::Tensor by_rank = figures.slice(0, 2).view({communicator_.size(), columns});
+  by_rank[communicator_.rank()].copy_(torch::tensor(own, torch::kFloat64));
+  communicator_.start_sum(figures)->wait();
+  const auto spread = [&](int64_t column) {
+    const torch::Tensor values = by_rank.select(1, column).contiguous();
+    return spread_of({values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()});
+  };
+  report.loss = figures[0].item<double>() / static_cast<double>(report.tokens);
+  report.stop_wanted = figures[1].item<double>() > 0;
+  report.peak_bytes_max = static_cast<uint64_t>(spread(0).max);
+  report.rank_step = spread(1);
+  report.rank_data = spread(2);
+  report.rank_compute = spread(3);
+  report.rank_wait = spread(4);
 }
 
 void Trainer::require_finite(const StepReport& report) const {

@@ -69,6 +69,7 @@ class Trainer {
  private:
   StepReport report(const GradientCheck& check, const Moment& started, const Moment& check_started,
                     const Moment& ended);
+  void share_figures(StepReport& report) const;
   double wait_limit() const;
 
   StageChain& model_;

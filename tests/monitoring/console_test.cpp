@@ -140,6 +140,16 @@ TEST(Console, RateFollowsTheLatestSteps) {
   EXPECT_NE(text.find("step   17/1000  loss 2.134  41.0k tok/s"), std::string::npos) << text;
 }
 
+TEST(Console, ASlowRankIsNamed) {
+  Piped piped(1);
+  piped.console->start(small_run(1000));
+  StepReport step = step_report(1);
+  step.rank_compute = {0.02, 0.02, 0.04, 3};
+  piped.console->step(step);
+  const std::string text = piped.text();
+  EXPECT_NE(text.find("  rank 3 computes 2.0 times the median\n"), std::string::npos) << text;
+}
+
 // A pseudo-terminal of `columns`; returns all that the console writes while `play` runs.
 template <typename Play>
 std::string on_terminal(unsigned short columns, const Play& play) {

@@ -103,7 +103,12 @@ TEST_F(JsonLines, StepCarriesTheProtocolsNames) {
                                              "peak_bytes_max",
                                              "idle_bytes",
                                              "planned_peak_bytes",
-                                             "planned_step_seconds"}));
+                                             "planned_step_seconds",
+                                             "ranks"}));
+  EXPECT_EQ(object["ranks"].dump(), R"({"step_seconds":{"min":0.0,"median":0.0,"max":0.0,"max_rank":0},)"
+                                    R"("data_seconds":{"min":0.0,"median":0.0,"max":0.0,"max_rank":0},)"
+                                    R"("compute_seconds":{"min":0.0,"median":0.0,"max":0.0,"max_rank":0},)"
+                                    R"("wait_seconds":{"min":0.0,"median":0.0,"max":0.0,"max_rank":0}})");
 }
 
 TEST_F(JsonLines, FloatsKeepTheirBits) {

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness import DATA, DONE, INTERNAL, REPRISE, SOURCE, ProgramTest, reprise, text
 
-COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "import", "export", "doctor",
-            "bench allreduce", "bench overlap", "bench all", "bench memory", "bench playbook"]
+COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "import", "export", "watch", "report",
+            "doctor", "bench allreduce", "bench overlap", "bench all", "bench memory", "bench playbook"]
 
 
 class Commands(ProgramTest):
@@ -84,7 +84,7 @@ class Commands(ProgramTest):
     def test_run_and_what_follows(self):
         run = self.train(model={"dropout": 0.0}, run={"steps": 30}, monitoring={"evaluate_every": 10})
         files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
-        self.assertEqual(files, {"config.yaml", "plan.json", "metrics.jsonl", "loss.svg", "lock",
+        self.assertEqual(files, {"config.yaml", "plan.json", "costs.json", "metrics.jsonl", "loss.svg", "lock",
                                  "final/model.safetensors"})
         xml.etree.ElementTree.parse(run.folder / "loss.svg")
         plan = json.loads((run.folder / "plan.json").read_text())

@@ -48,8 +48,8 @@ class StopTest(RunningTest):
         self.assertEqual(code, STOPPED, output)
         step = Run(self.run_folder).of("step")[-1]["step"]
         total = re.search(r"run\.steps=(\d+)", " ".join(job.args)).group(1)
-        self.assertEqual(self.messages[-1], f"reprise: stopped, as asked, after step {step} of {total}; saved: the same "
-                                            "command goes on")
+        self.assertEqual(self.messages[-1], f"reprise: stopped, as asked, after step {step} of {total}; saved: "
+                                            "the same command goes on")
         self.assertEqual(self.snapshots()[-1], step)
         self.require_unfinished()
         return step
@@ -64,7 +64,8 @@ class Signalled(StopTest):
     def test_again_and_again_to_the_same_bits(self):
         whole = self.train(2, run={"steps": STEPS})
         generator = random.Random(7)
-        targets = [lambda job: ranks_of(self.run_folder)[1], lambda job: job.pid, lambda job: ranks_of(self.run_folder)[0]]
+        targets = [lambda job: ranks_of(self.run_folder)[1], lambda job: job.pid,
+                   lambda job: ranks_of(self.run_folder)[0]]
         for leg in range(STOPS):
             # Saves due at no step, at every step (one is always under way) and at some.
             command = self.command(snapshot={"every_steps": (0, 1, 30)[leg % 3]})

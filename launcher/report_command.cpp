@@ -1,0 +1,96 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+#include <regex>
+#include <string>
+
+#include "launcher/commands.h"
+#include "launcher/cost_file.h"
+#include "launcher/drawings.h"
+#include "launcher/exit_codes.h"
+#include "launcher/plan_choice.h"
+#include "launcher/run_page.h"
+#include "monitoring/format.h"
+#include "training/durable_file.h"
+#include "training/errors.h"
+
+namespace reprise {
+namespace {
+
+struct Options {
+  std::string directory, out = "report.html";
+};
+
+// A figure's marks and hatches have names, which must be its own among all figures of a page.
+std::string figure_in_page(const std::string& svg, int number) {
+  static const std::regex names(R"re((id="|url\(#)(hatch|mark))re");
+  return "<figure>" + std::regex_replace(svg, names, fmt::format("$1f{}-$2", number)) + "</figure>\n";
+}
+
+// The frontier of the costs that the run measured at its start, with its plan as promised and as it turned out; and
+// the step that the plan promises.
+std::vector<std::string> draw_plan(const ViewedRun& run, const CostTable& costs) {
+  const RunHistory& history = run.metrics.history();
+  const PlannedStep planned = choose_plan(run.config, costs, 1);
+  if (strip_of(planned.plan) != history.run.plan) {
+    throw DataError(fmt::format("costs.json: expected costs that give the run's plan {}, got {}", history.run.plan,
+                                strip_of(planned.plan)));
+  }
+  std::vector<PolicyRow> rows = {{"this run, planned", planned.predicted, true}};
+  if (history.end) {
+    rows.push_back({"this run, measured",
+                    Prediction{.step_seconds = history.end->median_step_seconds,
+                               .peak_bytes = static_cast<int64_t>(history.end->peak_bytes_max)},
+                    true});
+  }
+  return {draw_frontier(frontier(costs), rows), draw_timeline(costs, planned, run.budget_bytes)};
+}
+
+int report(const Options& options) {
+  const ViewedRun run = open_run(options.directory);
+  const RunHistory& history = run.metrics.history();
+  std::vector<std::string> figures = {draw_loss(history), draw_phases(history), draw_memory(history, run.budget_bytes)};
+  std::string missing;
+  const std::string costs = options.directory + "/costs.json";
+  if (std::filesystem::exists(costs)) {
+    for (std::string& figure : draw_plan(run, read_costs(costs))) figures.push_back(std::move(figure));
+  } else {
+    missing = "<p>No frontier and no timeline: the run has no costs.json, from which they are drawn.</p>\n";
+  }
+  const std::string title = escape_markup("Run " + history.run.run);
+  std::string page = fmt::format(R"(<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{0}</title>
+<style>
+body {{font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em}}
+th {{text-align: left; padding-right: 2em; vertical-align: top}}
+figure {{margin: 2em 0}}
+svg {{max-width: 100%; height: auto}}
+</style></head><body>
+<h1>{0}</h1>
+<table>
+)",
+                                 title);
+  for (const auto& [name, text, share] : facts_of(history, run.budget_bytes)) {
+    page += fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", escape_markup(name), escape_markup(text));
+  }
+  page += "</table>\n" + missing;
+  for (size_t i = 0; i < figures.size(); ++i) page += figure_in_page(figures[i], static_cast<int>(i));
+  write_durably(options.out, page + "</body></html>\n");
+  fmt::print("{}: {} figures, {}\n", options.out, figures.size(), format_bytes(static_cast<double>(page.size())));
+  return kDone;
+}
+
+}  // namespace
+
+Command add_report(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("report", "A run as one HTML page: facts, loss, time, memory, frontier, plan");
+  const auto options = std::make_shared<Options>();
+  command->add_option("RUN", options->directory, "Run directory, of a run that is under way or over")->required();
+  command->add_option("-o,--out", options->out, "The page; needs no other file and no network")->capture_default_str();
+  command->footer("Example:\n  reprise report runs/quickstart -o report.html");
+  return {command, [options] { return report(*options); }};
+}
+
+}  // namespace reprise

@@ -1,0 +1,91 @@
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "launcher/commands.h"
+#include "launcher/exit_codes.h"
+#include "launcher/run_directory.h"
+#include "launcher/run_page.h"
+#include "monitoring/format.h"
+
+namespace reprise {
+namespace {
+
+struct Options {
+  std::string directory;
+  bool once = false, ascii = false;
+};
+
+// By the locale, as other programs for terminals do it.
+bool writes_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* const value = std::getenv(name);
+    if (value == nullptr || *value == '\0') continue;
+    const std::string locale = value;
+    return locale.find("UTF-8") != std::string::npos || locale.find("utf8") != std::string::npos;
+  }
+  return false;
+}
+
+TextStyle style_of(const Options& options, bool is_terminal) {
+  TextStyle style{.width = 80, .height = 60, .is_ascii = options.ascii || !writes_utf8()};
+  style.is_coloured = is_terminal && std::getenv("NO_COLOR") == nullptr;
+  winsize size{};
+  if (!is_terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) return style;
+  style.width = size.ws_col - 1;  // a character in the last column would make some terminals wrap
+  if (!options.once) style.height = size.ws_row - 1;
+  return style;
+}
+
+std::string state_of(const RunHistory& history, const std::string& metrics) {
+  if (history.end) return fmt::format("ended after {}", format_seconds(history.end->seconds));
+  const auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(metrics);
+  const double seconds = std::max(0.0, std::chrono::duration<double>(age).count());
+  return fmt::format("last news {} ago", format_seconds(std::floor(seconds)));
+}
+
+int watch(const Options& options) {
+  const bool is_terminal = isatty(STDOUT_FILENO) == 1, follows = is_terminal && !options.once;
+  ViewedRun run = open_run(options.directory);
+  const std::string metrics = options.directory + "/metrics.jsonl";
+  std::string drawn;
+  if (follows) fmt::print("\x1b[2J");
+  while (true) {
+    const RunHistory& history = run.metrics.history();
+    const std::string page =
+        run_page(history, run.budget_bytes, state_of(history, metrics), style_of(options, is_terminal));
+    if (!follows) return fmt::print("{}", page), kDone;
+    std::string screen = "\x1b[H";  // over the page before, line by line, so that nothing flickers
+    for (const char c : page) screen += c == '\n' ? "\x1b[K\n" : std::string(1, c);
+    if (screen != drawn) fmt::print("{}\x1b[J", screen);
+    drawn = screen;
+    std::fflush(stdout);
+    if (history.end) return kDone;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    read_metrics(run.metrics);
+  }
+}
+
+}  // namespace
+
+Command add_watch(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("watch", "A run in the terminal: progress, loss, memory, phases, ranks");
+  const auto options = std::make_shared<Options>();
+  command->add_option("RUN", options->directory, "Run directory, of a run that is under way or over")->required();
+  command->add_flag("--once", options->once, "One page and done; so, too, when stdout is no terminal");
+  command->add_flag("--ascii", options->ascii, "No other characters; so, too, unless the locale is UTF-8");
+  command->footer(
+      "Follows metrics.jsonl until the run's end or Ctrl-C, wherever the folder can be read.\n\n"
+      "Example:\n  reprise watch runs/quickstart\n  reprise watch runs/quickstart --once --ascii | mail me");
+  return {command, [options] { return watch(*options); }};
+}
+
+}  // namespace reprise
