@@ -12,6 +12,7 @@ on the quickstart's model and made-up text. The clients run on the same cores: b
 import argparse
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -26,29 +27,35 @@ SOURCE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(SOURCE / "tests" / "program"))
 from harness import ENVIRONMENT, mpirun_command, ranks_of, write_data  # noqa: E402
 
+CONNECTIONS = 1000  # to each rank
 PAYLOADS = [b"", b"GET /metr", b"\x16\x03\x01\xff" * 1024]
 
 
 def scrape(targets, ended):
     while not ended.wait(1):
         for target in targets:
-            urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read()
+            try:
+                urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read()
+            except OSError:
+                print(f"{target} did not answer within 10 s", file=sys.stderr)
 
 
 def besiege(targets, ended):
-    open_ones = []
     while not ended.is_set():
-        for target in targets:
-            host, port = target.rsplit(":", 1)
-            for i in range(1000):
-                try:
-                    open_ones.append(socket.create_connection((host, int(port)), timeout=1))
-                    open_ones[-1].sendall(PAYLOADS[i % len(PAYLOADS)])
-                except OSError:
-                    pass  # refused, or closed by the server
+        clients = [socket.socket() for _ in range(CONNECTIONS * len(targets))]
+        for i, client in enumerate(clients):
+            host, port = targets[i % len(targets)].rsplit(":", 1)
+            client.setblocking(False)
+            client.connect_ex((host, int(port)))
+        ended.wait(0.5)
+        for i, client in enumerate(clients):
+            try:
+                client.send(PAYLOADS[i % len(PAYLOADS)])
+            except OSError:
+                pass  # not accepted yet, or closed by the server
         ended.wait(2)
-        while open_ones:
-            open_ones.pop().close()
+        for client in clients:
+            client.close()
 
 
 def processor_seconds(folder):
@@ -99,6 +106,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=10)
     options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory() as folder:
         steps, processor = measure(options, Path(folder) / "run")
     alone = statistics.median(steps["left alone"])
