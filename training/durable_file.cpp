@@ -42,6 +42,12 @@ void make_folder(const std::string& path) {
   if (error) throw StorageError("cannot make the folder " + path + ": " + error.message());
 }
 
+void remove_file(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (error) throw StorageError("cannot remove " + path + ": " + error.message());
+}
+
 void remove_all(const std::string& path) {
   std::error_code error;
   std::filesystem::remove_all(path, error);

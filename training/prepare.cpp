@@ -252,7 +252,7 @@ DatasetInfo prepare_data(const std::vector<std::string>& files, const std::strin
   make_folder(directory);
   mark_dataset_preparing(directory);
   for (const char* split : {"train", "validation"}) {
-    for (const std::string& path : shard_paths(directory, split)) remove_all(path);
+    for (const std::string& path : shard_paths(directory, split)) remove_file(path);
   }
   const std::string name = copy_tokenizer(tokenizer, directory);
   DatasetInfo info = preparation.write(directory);

@@ -108,11 +108,10 @@ void Trainer::share_figures(StepReport& report) const {
       report.forward_seconds + report.recompute_seconds + report.backward_seconds + report.optimizer_seconds;
   const std::vector<double> own = {static_cast<double>(report.peak_bytes), report.step_seconds, report.data_seconds,
                                    compute, report.comm_exposed_seconds};
-  const auto columns = static_cast<int64_t>(own.size());
-  torch::Tensor figures = torch::zeros({2 + communicator_.size() * columns}, torch::kFloat64);
+  torch::Tensor figures = torch::zeros({2 + communicator_.size() * std::ssize(own)}, torch::kFloat64);
   figures[0] = loss_sum_;
   figures[1] = setting_.wants_stop && setting_.wants_stop() ? 1.0 : 0.0;
-  const torch::Tensor by_rank = figures.slice(0, 2).view({communicator_.size(), columns});
+  const torch::Tensor by_rank = figures.slice(0, 2).view({communicator_.size(), std::ssize(own)});
   by_rank[communicator_.rank()].copy_(torch::tensor(own, torch::kFloat64));
   communicator_.start_sum(figures)->wait();
   const auto spread = [&](int64_t column) {

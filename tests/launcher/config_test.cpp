@@ -159,8 +159,8 @@ TEST_F(ConfigTest, MissingFileAndBinaryFile) {
 }
 
 constexpr const char* kFull =
-    R"(run: {name: full, directory: /tmp/somewhere else, seed: 18, steps: 300, device: cpu, overwrite: true,
-      init: runs/other}
+    R"(run: {name: full, directory: /tmp/somewhere else, seed: 18, steps: 300, max_seconds: 60, device: cpu,
+      overwrite: true, init: runs/other}
 model:
   family: llama
   layers: 2

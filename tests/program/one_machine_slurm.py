@@ -115,9 +115,11 @@ class OneMachineSlurm:
             self.files.cleanup()
 
     def start(self, *command):
+        """A daemon that does not outlive the test, however that ends."""
         with open(self.folder / f"{command[0]}.out", "a", encoding="utf-8") as out:
-            self.daemons.append(subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=out,
-                                                 stderr=out, start_new_session=True))
+            self.daemons.append(subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], env=self.environment,
+                                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                                 start_new_session=True))
 
     def run(self, *command, check=True, environment=None, **options):
         result = subprocess.run(list(map(str, command)), env={**self.environment, **(environment or {})}, text=True,
@@ -125,6 +127,11 @@ class OneMachineSlurm:
         if check and result.returncode != 0:
             raise RuntimeError(f"{command}: {result.returncode} {result.stderr}")
         return result.stdout.strip()
+
+    def logs(self):
+        """The daemons' last words."""
+        return "\n".join(f"{path.name}:\n" + "\n".join(path.read_text().splitlines()[-40:])
+                         for path in sorted(self.folder.glob("*.log")))
 
     def state(self, job):
         """Its state, why it waits, and how often it came back."""

@@ -75,8 +75,16 @@ class BatchScript(ScriptTest):
         # As Slurm does, from a copy.
         copy = self.folder / "slurm_script"
         shutil.copy(SOURCE / "scripts" / "slurm" / self.script, copy)
-        return subprocess.Popen(["bash", copy, self.config, f"run.directory={self.folder / 'run'}"], env=environment,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        job = subprocess.Popen(["bash", copy, self.config, f"run.directory={self.folder / 'run'}"], env=environment,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+        self.addCleanup(self.end, job)
+        return job
+
+    def end(self, job):
+        if job.poll() is None:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.communicate()
 
     def ended(self, job, code):
         _, self.log = job.communicate(timeout=60)

@@ -48,8 +48,8 @@ class StopTest(RunningTest):
         self.assertEqual(code, STOPPED, output)
         step = Run(self.run_folder).of("step")[-1]["step"]
         total = re.search(r"run\.steps=(\d+)", " ".join(job.args)).group(1)
-        self.assertEqual(self.messages[-1], f"reprise: stopped, as asked, after step {step} of {total}; saved: "
-                                            "the same command goes on")
+        self.assertEqual(self.messages[-1], f"reprise: stopped, as asked, after step {step} of {total}; saved: the "
+                                            "same command goes on")
         self.assertEqual(self.snapshots()[-1], step)
         self.require_unfinished()
         return step
