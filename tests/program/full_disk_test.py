@@ -2,10 +2,11 @@
 """A disk that fills up (a small tmpfs, hence root): exit 74, one message that names the file, nothing
 half-written."""
 
+import shutil
 import subprocess
 import unittest
 
-from harness import STORAGE, ProgramTest, reprise, text
+from harness import DONE, STORAGE, ProgramTest, reprise, text
 
 
 class FullDisk(ProgramTest):
@@ -32,6 +33,25 @@ class FullDisk(ProgramTest):
                          "model.heads=1", "model.layers=1")
         self.assert_fails(result, STORAGE, "No space left on device")
         self.assertFalse((disk / "run" / "final" / "model.safetensors").exists())
+
+    def test_snapshots(self):
+        run = self.folder / "run"
+        command = ["train", self.config, "run.steps=12", f"run.directory={run}"]
+        self.assertEqual(reprise(*command, "snapshot.every_steps=6").returncode, DONE)
+        disk = self.small_disk("1000k")  # a snapshot takes 570 kB
+        shutil.copytree(run / "snapshots" / "snapshot-00000006", disk / "snapshot-00000006")
+        shutil.rmtree(run / "snapshots")
+        (run / "snapshots").symlink_to(disk)
+        result = reprise(*command, "snapshot.every_steps=3")
+        self.assertEqual(result.returncode, DONE, result.stderr)
+        self.assertIn("goes on after step 6", result.stdout)
+        lines = [line for line in result.stderr.splitlines() if line.startswith("reprise: ")]
+        self.assertEqual(len(lines), 2, result.stderr)
+        for line, step in zip(lines, (9, 12)):
+            self.assertIn(f"snapshot of step {step} is dropped: ", line)
+            self.assertIn("No space left on device; training goes on", line)
+        self.assertEqual([path.name for path in disk.iterdir()], ["snapshot-00000006"])
+        self.assertIn("goes on after step 6", reprise(*command).stdout)
 
     def test_prepare(self):
         disk = self.small_disk("64k")
