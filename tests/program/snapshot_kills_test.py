@@ -43,7 +43,9 @@ class Kills(ProgramTest):
 
     def test_every_run_ends_with_the_same_weights(self):
         generator = random.Random(17)
-        self.assertEqual(self.start(self.folder / "whole", 0).wait(timeout=600), 0)
+        job = self.start(self.folder / "whole", 0)
+        output, _ = job.communicate(timeout=600)
+        self.assertEqual(job.returncode, 0, output)
         whole = Run(self.folder / "whole")
         kinds = {"whole job": (KILLS, 25, (0, 1)), "during saves": (KILLS // 2, 1, (0, 1)),
                  "one rank": (KILLS // 10, 25, (1,))}
