@@ -11,6 +11,7 @@
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
 #include "launcher/plan_choice.h"
+#include "launcher/run_directory.h"
 #include "launcher/run_page.h"
 #include "monitoring/format.h"
 #include "training/durable_file.h"
@@ -31,9 +32,9 @@ std::string figure_in_page(const std::string& svg, int number) {
 
 // The frontier of the costs that the run measured at its start, with its plan as promised and as it turned out; and
 // the step that the plan promises.
-std::vector<std::string> draw_plan(const ViewedRun& run, const CostTable& costs) {
-  const RunHistory& history = run.metrics.history();
-  const PlannedStep planned = choose_plan(run.config, costs, 1);
+std::vector<std::string> draw_plan(const RunHistory& history, const Config& config, const CostTable& costs,
+                                   int64_t budget_bytes) {
+  const PlannedStep planned = choose_plan(config, costs, 1);
   if (strip_of(planned.plan) != history.run.plan) {
     throw DataError(fmt::format("costs.json: expected costs that give the run's plan {}, got {}", history.run.plan,
                                 strip_of(planned.plan)));
@@ -45,23 +46,28 @@ std::vector<std::string> draw_plan(const ViewedRun& run, const CostTable& costs)
                                .peak_bytes = static_cast<int64_t>(history.end->peak_bytes_max)},
                     true});
   }
-  return {draw_frontier(frontier(costs), rows), draw_timeline(costs, planned, run.budget_bytes)};
+  return {draw_frontier(frontier(costs), rows), draw_timeline(costs, planned, budget_bytes)};
 }
 
 int report(const Options& options) {
-  const ViewedRun run = open_run(options.directory);
-  const RunHistory& history = run.metrics.history();
-  std::vector<std::string> figures = {draw_loss(history), draw_phases(history), draw_memory(history, run.budget_bytes)};
+  const JsonLinesReader metrics = open_metrics(options.directory);
+  const RunHistory& history = metrics.history();
+  const bool is_near = history.run.budget_bytes < 2 * history.run.planned_peak_bytes;
+  const int64_t budget = is_near ? static_cast<int64_t>(history.run.budget_bytes) : 0;  // one far above flattens curves
+  std::vector<std::string> figures = {draw_loss(history), draw_phases(history), draw_memory(history, budget)};
   std::string missing;
   const std::string costs = options.directory + "/costs.json";
   if (std::filesystem::exists(costs)) {
-    for (std::string& figure : draw_plan(run, read_costs(costs))) figures.push_back(std::move(figure));
+    const Config config = load_config(options.directory + "/config.yaml", {}, /*with_data=*/false);
+    for (std::string& figure : draw_plan(history, config, read_costs(costs), budget)) {
+      figures.push_back(std::move(figure));
+    }
   } else {
     missing = "<p>No frontier and no timeline: the run has no costs.json, from which they are drawn.</p>\n";
   }
   const std::string title = escape_markup("Run " + history.run.run);
   std::string page = fmt::format(R"(<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{0}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{0}</title>
 <style>
 body {{font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em}}
 th {{text-align: left; padding-right: 2em; vertical-align: top}}
@@ -72,7 +78,7 @@ svg {{max-width: 100%; height: auto}}
 <table>
 )",
                                  title);
-  for (const auto& [name, text, share] : facts_of(history, run.budget_bytes)) {
+  for (const auto& [name, text, share] : facts_of(history)) {
     page += fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", escape_markup(name), escape_markup(text));
   }
   page += "</table>\n" + missing;

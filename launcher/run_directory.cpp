@@ -82,6 +82,15 @@ void RunDirectory::write_plan(const CostTable& costs, const PlannedStep& step) c
   write_durably(path_ + "/costs.json", format_costs(costs));
 }
 
+JsonLinesReader open_metrics(const std::string& directory) {
+  JsonLinesReader reader(directory + "/metrics.jsonl");
+  if (!std::filesystem::is_regular_file(directory + "/metrics.jsonl")) {
+    throw DataError(fmt::format("{}: expected the directory of a run, with metrics.jsonl, got none", directory));
+  }
+  read_metrics(reader);
+  return reader;
+}
+
 bool read_metrics(JsonLinesReader& reader) {
   try {
     return reader.read();
@@ -102,8 +111,7 @@ std::map<std::string, std::string> RunDirectory::texts() const {
 }
 
 void RunDirectory::replay(Sink& sink) const {
-  JsonLinesReader reader(metrics());
-  read_metrics(reader);
+  const JsonLinesReader reader = open_metrics(path_);
   for (const StepReport& report : reader.history().steps) sink.step(report);
   for (const EvaluationReport& report : reader.history().evaluations) sink.evaluation(report);
 }

@@ -49,7 +49,8 @@ class RunDirectory {
   std::string path_;
 };
 
-// reader.read(), whose complaints of damage are DataError.
-bool read_metrics(JsonLinesReader& reader);
+// The metrics of a run to look on, read once. Throws DataError where there is no run.
+JsonLinesReader open_metrics(const std::string& directory);
+bool read_metrics(JsonLinesReader& reader);  // reader.read(), whose complaints of damage are DataError
 
 }  // namespace reprise

@@ -1,25 +1,19 @@
 #include "launcher/run_page.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "launcher/drawings.h"
-#include "launcher/plan_choice.h"
-#include "launcher/run_directory.h"
-#include "launcher/units.h"
 #include "monitoring/format.h"
 #include "monitoring/recent_steps.h"
-#include "training/errors.h"
 
 namespace reprise {
 namespace {
 
 double share_of(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
-void add_figures(std::vector<Fact>& facts, const RunHistory& history, double budget_bytes) {
+void add_figures(std::vector<Fact>& facts, const RunHistory& history) {
   const RunStart& run = history.run;
   const RecentSteps recent(history.steps);
   const double step = recent.mean(&StepReport::step_seconds), planned = run.planned_step_seconds;
@@ -32,11 +26,12 @@ void add_figures(std::vector<Fact>& facts, const RunHistory& history, double bud
   }
   uint64_t peak = 0;
   for (const StepReport& report : history.steps) peak = std::max(peak, report.peak_bytes_max);
-  const auto planned_peak = static_cast<double>(run.planned_peak_bytes), measured = static_cast<double>(peak);
+  const auto planned_peak = static_cast<double>(run.planned_peak_bytes), measured = static_cast<double>(peak),
+             budget = static_cast<double>(run.budget_bytes);
   std::string memory = "peak " + format_bytes(measured);
   if (planned_peak > 0) memory += ", planned " + format_bytes(planned_peak);
-  if (budget_bytes > 0) memory += ", budget " + format_bytes(budget_bytes);
-  facts.push_back({"memory", memory, share_of(measured, budget_bytes > 0 ? budget_bytes : planned_peak)});
+  if (budget > 0) memory += ", budget " + format_bytes(budget);
+  facts.push_back({"memory", memory, share_of(measured, budget > 0 ? budget : planned_peak)});
   for (const auto& [name, spread] : kRankSpreads) {
     if (run.ranks == 1) break;
     const RankSpread& ranks = history.steps.back().*spread;
@@ -60,19 +55,7 @@ std::string time_left(const RunHistory& history, int64_t steps) {
 
 }  // namespace
 
-ViewedRun open_run(const std::string& directory) {
-  for (const char* name : {"config.yaml", "metrics.jsonl"}) {
-    if (std::filesystem::is_regular_file(directory + "/" + name)) continue;
-    throw DataError(fmt::format("{}: expected the directory of a run, with {}, got none", directory, name));
-  }
-  ViewedRun run{.config = load_config(directory + "/config.yaml", {}, /*with_data=*/false),
-                .metrics = JsonLinesReader(directory + "/metrics.jsonl")};
-  if (const std::string* budget = budget_of(run.config)) run.budget_bytes = parse_bytes(*budget).value_or(0);
-  read_metrics(run.metrics);
-  return run;
-}
-
-std::vector<Fact> facts_of(const RunHistory& history, int64_t budget_bytes) {
+std::vector<Fact> facts_of(const RunHistory& history) {
   const RunStart& run = history.run;
   std::vector<Fact> facts = {
       {"model", fmt::format("{}, {} parameters", run.model, format_count(static_cast<double>(run.parameters)))},
@@ -81,7 +64,7 @@ std::vector<Fact> facts_of(const RunHistory& history, int64_t budget_bytes) {
       {"plan", run.plan + "  " + run.plan_origin}};
   if (!history.steps.empty()) {
     facts.push_back({"loss", fmt::format("{:.4g} nats per token", history.steps.back().loss)});
-    add_figures(facts, history, static_cast<double>(budget_bytes));
+    add_figures(facts, history);
   }
   if (!history.evaluations.empty()) {
     const EvaluationReport& last = history.evaluations.back();
@@ -94,15 +77,14 @@ std::vector<Fact> facts_of(const RunHistory& history, int64_t budget_bytes) {
                      fmt::format("{} saved, {} dropped; the last, of step {}, {}", saved, std::ssize(snapshots) - saved,
                                  last.step, last.saved ? "in " + format_seconds(last.seconds) : last.problem)});
   }
-  if (const auto& restarts = history.restarts; !restarts.empty()) {
-    facts.push_back({"restarts", fmt::format("{}, after step {}", restarts.size(), fmt::join(restarts, ", "))});
+  if (run.restarts > 0) {
+    facts.push_back({"restarts", fmt::format("{}, the last after step {}", run.restarts, run.resumed_step)});
   }
   if (history.end) facts.push_back({"weights", "xxh3 " + history.end->weights_xxh3});
   return facts;
 }
 
-std::string run_page(const RunHistory& history, int64_t budget_bytes, const std::string& state,
-                     const TextStyle& style) {
+std::string run_page(const RunHistory& history, const std::string& state, const TextStyle& style) {
   const RunStart& run = history.run;
   const int64_t done = history.steps.empty() ? run.resumed_step : history.steps.back().step;
   const std::string progress = fmt::format(" step {} of {}{}", done, run.steps, time_left(history, run.steps - done));
@@ -110,7 +92,7 @@ std::string run_page(const RunHistory& history, int64_t budget_bytes, const std:
   std::vector<std::string> lines = {
       run.run + ": " + state,
       text_bar(share_of(static_cast<double>(done), static_cast<double>(run.steps)), room_for_bar, style) + progress};
-  const std::vector<Fact> facts = facts_of(history, budget_bytes);
+  const std::vector<Fact> facts = facts_of(history);
   const int room = style.height - static_cast<int>(lines.size() + facts.size()) - 2;
   if (const std::vector<Series> losses = losses_of(history); room > 2) {
     lines.push_back("loss (o: of held-out text)");

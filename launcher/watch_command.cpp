@@ -1,9 +1,13 @@
 #include <fmt/format.h>
+#include <langinfo.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <clocale>
+#include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -24,19 +28,10 @@ struct Options {
   bool once = false, ascii = false;
 };
 
-// By the locale, as other programs for terminals do it.
-bool writes_utf8() {
-  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
-    const char* const value = std::getenv(name);
-    if (value == nullptr || *value == '\0') continue;
-    const std::string locale = value;
-    return locale.find("UTF-8") != std::string::npos || locale.find("utf8") != std::string::npos;
-  }
-  return false;
-}
-
 TextStyle style_of(const Options& options, bool is_terminal) {
-  TextStyle style{.width = 80, .height = 60, .is_ascii = options.ascii || !writes_utf8()};
+  TextStyle style{.width = 80, .height = 60};
+  std::setlocale(LC_CTYPE, "");
+  style.is_ascii = options.ascii || std::string_view(nl_langinfo(CODESET)) != "UTF-8";
   style.is_coloured = is_terminal && std::getenv("NO_COLOR") == nullptr;
   winsize size{};
   if (!is_terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) return style;
@@ -54,14 +49,13 @@ std::string state_of(const RunHistory& history, const std::string& metrics) {
 
 int watch(const Options& options) {
   const bool is_terminal = isatty(STDOUT_FILENO) == 1, follows = is_terminal && !options.once;
-  ViewedRun run = open_run(options.directory);
-  const std::string metrics = options.directory + "/metrics.jsonl";
+  JsonLinesReader reader = open_metrics(options.directory);
   std::string drawn;
   if (follows) fmt::print("\x1b[2J");
   while (true) {
-    const RunHistory& history = run.metrics.history();
-    const std::string page =
-        run_page(history, run.budget_bytes, state_of(history, metrics), style_of(options, is_terminal));
+    const RunHistory& history = reader.history();
+    const std::string state = state_of(history, options.directory + "/metrics.jsonl");
+    const std::string page = run_page(history, state, style_of(options, is_terminal));
     if (!follows) return fmt::print("{}", page), kDone;
     std::string screen = "\x1b[H";  // over the page before, line by line, so that nothing flickers
     for (const char c : page) screen += c == '\n' ? "\x1b[K\n" : std::string(1, c);
@@ -70,7 +64,7 @@ int watch(const Options& options) {
     std::fflush(stdout);
     if (history.end) return kDone;
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    read_metrics(run.metrics);
+    read_metrics(reader);
   }
 }
 

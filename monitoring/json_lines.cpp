@@ -32,9 +32,10 @@ std::string text_of(const ordered_json& value) {
 }
 
 // The members of a line, written and read alike.
-#define START_FIELDS(r)                                                                                      \
-  r.run, r.model, r.plan, r.plan_origin, r.ranks, r.resumed_step, r.parameters, r.steps, r.global_sequences, \
-      r.micro_sequences, r.context, r.flops_per_token, r.planned_peak_bytes, r.planned_step_seconds
+#define START_FIELDS(r)                                                                                          \
+  r.run, r.model, r.plan, r.plan_origin, r.ranks, r.resumed_step, r.parameters, r.steps, r.global_sequences,     \
+      r.micro_sequences, r.context, r.flops_per_token, r.planned_peak_bytes, r.planned_step_seconds, r.restarts, \
+      r.budget_bytes
 #define STEP_FIELDS(r)                                                                                             \
   r.step, r.loss, r.grad_norm, r.learning_rate, r.tokens, r.skipped, r.loss_scale, r.step_seconds, r.data_seconds, \
       r.forward_seconds, r.recompute_seconds, r.backward_seconds, r.optimizer_seconds, r.other_seconds,            \
@@ -143,7 +144,6 @@ void JsonLinesReader::take(const std::string& line) {
     if (event == "start") {
       RunStart& run = history_.run = {};
       READ_JSON_FIELDS(json, START_FIELDS(run));
-      if (lines_ > 1) history_.restarts.push_back(run.resumed_step);
       const auto is_taken_back = [&](const auto& report) { return report.step > run.resumed_step; };
       std::erase_if(history_.steps, is_taken_back);
       std::erase_if(history_.evaluations, is_taken_back);

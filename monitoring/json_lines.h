@@ -19,7 +19,6 @@ std::unique_ptr<Sink> make_json_lines(const std::string& path);
 // What such a file holds of a run.
 struct RunHistory {
   RunStart run;                   // the latest start
-  std::vector<int64_t> restarts;  // of every start but the first: the steps done before it
   std::vector<StepReport> steps;  // those that count: a run that goes on from a snapshot takes later ones back
   std::vector<EvaluationReport> evaluations;
   std::vector<SnapshotReport> snapshots;

@@ -26,6 +26,8 @@ RunStart start_after(int64_t step) {
   run.run = "mine";
   run.steps = 10;
   run.resumed_step = step;
+  run.restarts = 3;
+  run.budget_bytes = 1 << 30;
   return run;
 }
 
@@ -56,7 +58,8 @@ TEST_F(JsonLinesReading, GivesBackWhatWasWritten) {
   EXPECT_FALSE(reader.read());
   const RunHistory& history = reader.history();
   EXPECT_EQ(history.run.run, "mine");
-  EXPECT_TRUE(history.restarts.empty());
+  EXPECT_EQ(history.run.restarts, 3);
+  EXPECT_EQ(history.run.budget_bytes, 1u << 30);
   ASSERT_EQ(history.steps.size(), 1u);
   EXPECT_TRUE(std::isnan(history.steps[0].loss));
   EXPECT_EQ(history.steps[0].grad_norm, step.grad_norm);
@@ -100,7 +103,7 @@ TEST_F(JsonLinesReading, FollowsAFileThatWasCutBack) {
   for (int64_t step = 3; step <= 9; ++step) sink->step({.step = step});
   EXPECT_TRUE(reader.read());
   EXPECT_EQ(steps_of(reader), (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
-  EXPECT_EQ(reader.history().restarts, std::vector<int64_t>{2});
+  EXPECT_EQ(reader.history().run.resumed_step, 2);
   std::filesystem::resize_file(path(), size);
   sink->start(start_after(2));
   for (int64_t step = 3; step <= 10; ++step) sink->step({.step = step, .loss = 1});

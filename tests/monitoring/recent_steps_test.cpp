@@ -52,13 +52,15 @@ TEST(RecentSteps, AStragglerTakesOverThirteenTenthsOfTheMedian) {
 }
 
 TEST(RecentSteps, NeitherTriflesNorASingleSlowStepMakeAStraggler) {
-  RecentSteps trifle, once, always;
+  RecentSteps trifle, once, always, in_turn;
   trifle.add(step_of(2, {1, 1, 1, 0}, {0.001, 0.001, 0.09, 2}));
   EXPECT_EQ(trifle.straggler(), "");
   for (int i = 0; i < 15; ++i) {
     once.add(step_of(2, {1, 1, 1.1, 1}));
     always.add(step_of(2, {1, 1, 1.5, 3}));
   }
+  for (int i = 0; i < 16; ++i) in_turn.add(step_of(2, {1, 1, 1.5, i % 2}));
+  EXPECT_EQ(in_turn.straggler(), "");
   once.add(step_of(2, {1, 1, 1.5, 3}));
   EXPECT_EQ(once.straggler(), "");
   always.add(step_of(2, {1, 1, 1.5, 3}));

@@ -89,7 +89,7 @@ class WatchAndReport(ProgramTest):
             self.assertEqual(result.returncode, DONE, result.stderr)
         page = self.page_of(folder)
         self.assertIn("step 20 of 20", page)
-        self.assertRegex(page, r"restarts +1, after step 10\n")
+        self.assertRegex(page, r"restarts +1, the last after step 10\n")
 
     def test_a_growing_run_in_a_terminal(self):
         run = self.train(run={"steps": 10})
@@ -119,8 +119,8 @@ class WatchAndReport(ProgramTest):
         return text.decode(errors="replace")  # may end inside a character
 
     def test_what_is_no_run(self):
-        self.assert_fails(reprise("watch", self.folder), DATA, "expected the directory of a run, with config.yaml")
-        self.assert_fails(reprise("report", self.folder / "none"), DATA, "config.yaml")
+        self.assert_fails(reprise("watch", self.folder), DATA, "expected the directory of a run, with metrics.jsonl")
+        self.assert_fails(reprise("report", self.folder / "none"), DATA, "metrics.jsonl")
         self.assertEqual(reprise("watch").returncode, USAGE)
         run = self.train(run={"steps": 2})
         with open(run.folder / "metrics.jsonl", "a") as metrics:
