@@ -62,7 +62,7 @@ class StopTest(RunningTest):
 
 class Signalled(StopTest):
     def test_again_and_again_to_the_same_bits(self):
-        whole = self.train(2, run={"steps": STEPS})
+        whole = self.train(2, timeout=60 + 20 * STOPS, run={"steps": STEPS})
         generator = random.Random(7)
         targets = [lambda job: ranks_of(self.run_folder)[1], lambda job: job.pid,
                    lambda job: ranks_of(self.run_folder)[0]]
@@ -78,7 +78,7 @@ class Signalled(StopTest):
                     os.kill(target, (signal.SIGUSR1, signal.SIGUSR2)[leg // 2 % 2])
                 self.require_saved(job)
                 self.assertTrue(all(record["saved"] for record in Run(self.run_folder).of("snapshot")))
-        result = run(command)
+        result = run(command, timeout=60 + 20 * STOPS)
         self.assertEqual(result.returncode, DONE, result.stderr)
         self.require_same(whole)
 
