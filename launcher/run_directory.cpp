@@ -48,7 +48,7 @@ RunDirectory::RunDirectory(const Config& config, const StartPoint& start) : path
   make_folder(path_);
   Disk disk;
   disk.sync_folder(path_ + "/..");  // whose entry it is
-  if (start.kind == StartPoint::Kind::continued) {
+  if (start.continues) {
     cut_lines(metrics(), std::stoll(start.manifest.fact("metrics_bytes")));
     remove_all(path_ + "/final");
     SnapshotStore(disk, snapshot_folder(path_)).sweep();

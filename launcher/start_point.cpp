@@ -86,36 +86,33 @@ bool may_begin_again(const Config& config, const Facts& now) {
 }
 
 StartPoint look(const Config& config, const Facts& now) {
-  using Kind = StartPoint::Kind;
-  const std::string& resume = config.snapshot.resume;
   if (config.run.overwrite) return {};
+  const std::string &directory = config.run.directory, &resume = config.snapshot.resume;
+  const bool resumes = resume != "never";
   std::optional<SnapshotStore::Found> found;
-  Kind kind = Kind::continued;
-  if (resume != "never") {
-    found = newest_of(snapshot_folder(config.run.directory), "set run.overwrite=true to begin anew");
-    if (!found && may_begin_again(config, now)) return {.kind = Kind::over};
+  if (resumes) found = newest_of(snapshot_folder(directory), "set run.overwrite=true to begin anew");
+  const bool continues = found.has_value();
+  if (!continues && resumes && may_begin_again(config, now)) {
+    fmt::print(stderr, "reprise: begins anew in {}, where a run was ended before its first snapshot\n", directory);
+  } else if (!continues) {
+    RunDirectory::require_free(config);
   }
-  if (!found) RunDirectory::require_free(config);
-  if (!found && resume != "auto" && resume != "never") {
-    found = snapshot_at(resume);
-    kind = Kind::from;
-  }
+  if (!continues && resumes && resume != "auto") found = snapshot_at(resume);
   if (!found) return {};
   require_same_mathematics(found->path, found->manifest.facts, now, config);
-  return {kind, found->path, found->manifest};
+  return {continues, found->path, found->manifest};
 }
 
 // What every rank needs of it: not the hashes, and of the facts what `auto` had become.
 std::string share_text(const StartPoint& start) {
   Manifest manifest = start.manifest;
   manifest.files.clear();
-  return fmt::format("{}\n{}\n{}", static_cast<int>(start.kind), start.snapshot, format_manifest(manifest));
+  return fmt::format("{}\n{}\n{}", start.continues ? 1 : 0, start.snapshot, format_manifest(manifest));
 }
 
 StartPoint parse_share(const std::string& text) {
   const size_t first = text.find('\n'), second = text.find('\n', first + 1);
-  return {static_cast<StartPoint::Kind>(std::stoi(text)), text.substr(first + 1, second - first - 1),
-          parse_manifest(text.substr(second + 1))};
+  return {text.starts_with('1'), text.substr(first + 1, second - first - 1), parse_manifest(text.substr(second + 1))};
 }
 
 void keep_choices(Config& config, const Facts& saved) {

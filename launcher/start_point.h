@@ -11,15 +11,9 @@ namespace reprise {
 
 // Where a run begins, the same on every rank.
 struct StartPoint {
-  enum class Kind {
-    afresh,    // in a folder without a run, or over the run there when run.overwrite says so
-    over,      // over the run there, which never came to a snapshot
-    from,      // afresh too, but with the state of another run's snapshot
-    continued  // the run in the folder goes on
-  };
-  Kind kind = Kind::afresh;
-  std::string snapshot;  // its folder; empty: none
-  Manifest manifest;     // of the snapshot
+  bool continues = false;  // the run in the folder goes on; else it begins, over what is there
+  std::string snapshot;    // the folder of the one that the state is from; empty: none
+  Manifest manifest;       // of the snapshot
 };
 
 // The folder of a run's snapshots.

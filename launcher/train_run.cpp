@@ -233,7 +233,6 @@ class RankRun {
   }
 
   void note(const StepReport& report) {
-    end_.steps = report.step;
     end_.tokens += report.tokens;
     end_.skipped_steps += report.skipped ? 1 : 0;
     end_.peak_bytes_max = std::max(end_.peak_bytes_max, report.peak_bytes_max);
@@ -243,6 +242,7 @@ class RankRun {
   void finish() {
     trainer_->expect_long_wait("save");
     if (snapshots_) snapshots_->finish(tell_);
+    end_.steps = trainer_->steps_done();
     together(communicator_, [&] {
       if (communicator_.rank() == 0) directory_->write_weights(model_, config_.tokenizer);
     });

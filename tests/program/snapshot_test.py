@@ -9,13 +9,14 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
 import unittest
 
 from harness import (CONFIGURATION, DATA, DONE, ENVIRONMENT, LOST, REPRISE, ProgramTest, Run, RunningTest,
-                     mpirun_command, ranks_of, run, settings)
+                     mpirun_command, ranks_of, reprise, run, settings)
 
 STOPS = int(os.environ.get("REPRISE_STOPS", "3"))
 # Divisible among one to four ranks.
@@ -112,6 +113,34 @@ class GoesOn(SnapshotTest):
                       result.stderr.splitlines()[-1])
         self.assertEqual((folder / "metrics.jsonl").read_bytes(), metrics)
         self.assert_same(self.finished(folder, run={"overwrite": True}), whole)
+
+
+class Begins(SnapshotTest):
+    def test_again_where_it_was_to_begin_when_it_was_ended_before_its_first_snapshot(self):
+        whole = self.finished(self.folder / "whole", snapshot={"every_steps": 10})
+        snapshot = {"every_steps": 10, "resume": str(whole.folder / "snapshots" / "snapshot-00000010")}
+        folder = self.folder / "branch"
+        self.finished(folder, snapshot=snapshot)
+        for name in ("snapshots", "final"):  # as if it had been killed in its first step
+            subprocess.run(["rm", "-r", folder / name], check=True)
+        again = self.finished(folder, snapshot=snapshot)
+        self.assertEqual(again.of("start")[-1]["resumed_step"], 10)
+        self.assertEqual(again.losses, whole.losses[10:])
+        self.assertEqual(again.weights, whole.weights)
+        self.assertIn(f"reprise: begins anew in {folder}, where a run was ended before its first snapshot", self.errors)
+
+    def test_with_the_weights_of_a_run_or_a_snapshot(self):
+        whole = self.finished(self.folder / "whole", snapshot={"every_steps": 10})
+        shutil.rmtree(whole.folder / "final")
+        for ranks, init in ((1, whole.folder / "snapshots" / "snapshot-00000020"), (2, whole.folder)):
+            begun = self.finished(self.folder / f"begun{ranks}", ranks, run={"init": str(init), "steps": 1},
+                                  monitoring={"evaluate_every": 1})
+            first = begun.of("evaluation")[0]
+            self.assertEqual(first["step"], 0)
+            self.assertAlmostEqual(first["loss"], whole.of("evaluation")[-1]["loss"], delta=1e-9)
+        self.assertEqual(reprise("eval", whole.folder, "--data", self.data).returncode, DONE)
+        narrow = self.go_on(self.folder / "narrow", run={"init": str(whole.folder)}, model={"width": 16})
+        self.assert_fails(narrow, DATA, "snapshot-00000020", "shape")
 
 
 class IsRefused(SnapshotTest):
