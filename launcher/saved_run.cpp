@@ -23,27 +23,44 @@ std::string first_existing(const fs::path& folder, const std::vector<std::string
   throw DataError(fmt::format("{}: expected a run with {}, got none", folder.string(), fmt::join(names, " or ")));
 }
 
-// Where the weights of a run, a snapshot or an imported model lie.
-struct Weights {
-  std::string folder, path;  // path: of the file, or the snapshot's folder again
-  std::string tokenizer;     // as tokenizer_in() wants it
-  std::optional<Manifest> snapshot;
-
-  explicit Weights(const std::string& given) : folder(given), path(given) {
-    Disk disk;
+// What load_run() takes, found and verified once.
+class Weights {
+ public:
+  explicit Weights(const std::string& given) : folder_(given) {
     const bool is_finished = fs::exists(given + "/final/model.safetensors");
-    if (!is_finished && fs::is_directory(snapshot_folder(given))) folder = path = newest_snapshot(given).path;
-    if (fs::exists(folder + "/manifest.json")) {
-      snapshot = verify_snapshot(disk, folder);
-      tokenizer = snapshot->fact("tokenizer");
-      return;
+    if (!is_finished && fs::is_directory(snapshot_folder(given))) {
+      auto [path, manifest] = newest_snapshot(given);
+      folder_ = path;
+      snapshot_ = manifest;
+    } else if (fs::exists(given + "/manifest.json")) {
+      snapshot_ = verify_snapshot(Disk(), given);
+    } else {
+      path_ = first_existing(given, {"final/model.safetensors", "model.safetensors"});
+      folder_ = fs::path(path_).parent_path().string();
+      file_ = read_safetensors(path_);
     }
-    path = first_existing(given, {"final/model.safetensors", "model.safetensors"});
-    folder = fs::path(path).parent_path().string();
-    const auto metadata = read_safetensors(path).metadata;
-    const auto found = metadata.find("tokenizer");
-    tokenizer = found == metadata.end() ? "bytes" : found->second;
   }
+
+  const std::string& folder() const { return folder_; }
+
+  std::string tokenizer() const {  // as Tokenizer wants it
+    if (snapshot_) return tokenizer_in(folder_, snapshot_->fact("tokenizer"));
+    const auto found = file_.metadata.find("tokenizer");
+    return tokenizer_in(folder_, found == file_.metadata.end() ? "bytes" : found->second);
+  }
+
+  void fill(StageChain& model, FlatModel& flat) const {
+    if (snapshot_) {
+      read_state(folder_, *snapshot_, model, flat.layout, {{"parameters", flat.parameters}});
+    } else {
+      load_weights(model, file_, path_);
+    }
+  }
+
+ private:
+  std::string folder_, path_;  // path: of the file
+  std::optional<Manifest> snapshot_;
+  SafetensorsFile file_;  // where there is no snapshot
 };
 
 }  // namespace
@@ -60,27 +77,19 @@ void load_weights(StageChain& model, const SafetensorsFile& file, const std::str
   }
 }
 
-void load_weights(const std::string& path, StageChain& model, FlatModel& flat) {
-  const Weights weights(path);
-  if (weights.snapshot) {
-    read_state(weights.path, *weights.snapshot, model, flat.layout, {{"parameters", flat.parameters}});
-  } else {
-    load_weights(model, read_safetensors(weights.path), weights.path);
-  }
-  if (flat.computed.defined()) flat.computed.copy_(flat.parameters);
-}
+void load_weights(const std::string& path, StageChain& model, FlatModel& flat) { Weights(path).fill(model, flat); }
 
 SavedRun load_run(const std::string& path, int local_rank) {
   const Weights weights(path);
   SavedRun run;
-  run.config = load_config(first_existing(weights.folder, {"config.yaml", "../config.yaml"}), {}, false);
-  run.tokenizer = tokenizer_in(weights.folder, weights.tokenizer);
+  run.config = load_config(first_existing(weights.folder(), {"config.yaml", "../config.yaml"}), {}, false);
+  run.tokenizer = weights.tokenizer();
   run.config.precision.compute = "fp32";  // whatever it was trained in, and on which device
   const int visible = visible_devices();
   const torch::Device device = visible > 0 ? use_device(device_of(local_rank, visible), /*tf32=*/false) : torch::kCPU;
   run.model = std::make_unique<StageChain>(run.config.model);
   run.weights = std::make_unique<FlatModel>(*run.model, false, torch::kFloat32, device);
-  load_weights(path, *run.model, *run.weights);
+  weights.fill(*run.model, *run.weights);
   return run;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "launcher/saved_run.h"
 #include "monitoring/json_text.h"
 #include "training/errors.h"
+#include "training/input_file.h"
 #include "training/sampler.h"
 #include "training/token_data.h"
 #include "training/tokenizer.h"
@@ -28,6 +30,20 @@ namespace {
 template <class Value>
 void require(bool is_legal, const char* option, const std::string& expected, Value got) {
   if (!is_legal) throw UsageError(fmt::format("{}: expected {}, got {}", option, expected, got));
+}
+
+// Ids mean nothing to a model that learned them from another tokenizer. Throws DataError where both are known.
+void require_same_tokenizer(const SavedRun& run, const std::string& data) {
+  if (run.tokenizer == "none" || !std::filesystem::exists(data + "/dataset.json")) return;
+  const std::string of_data = tokenizer_in(data, read_dataset_info(data).tokenizer);
+  const auto bytes_of = [](const std::string& file) { return map_file(file, Access::read_only); };
+  const bool are_files = of_data != "bytes" && run.tokenizer != "bytes";
+  if (of_data == "none" || of_data == run.tokenizer) return;
+  if (are_files && torch::equal(bytes_of(of_data), bytes_of(run.tokenizer))) return;
+  throw DataError(
+      fmt::format("{}: expected tokens of the run's tokenizer, {}, got those of {}; prepare the text anew "
+                  "with: reprise data prepare --tokenizer {}",
+                  data, run.tokenizer, of_data, run.tokenizer));
 }
 
 struct EvalOptions {
@@ -44,6 +60,7 @@ int evaluate_run(const EvalOptions& options) {
   int64_t context = options.context;
   together(*ranks, [&] {
     run.emplace(load_run(options.run, ranks->local_rank()));
+    require_same_tokenizer(*run, options.data);
     const ModelConfig& model = run->config.model;
     if (context == 0) context = model.context;
     require(context >= 1 && context <= model.context, "--context",

@@ -84,7 +84,7 @@ class Use(ProgramTest):
         lines.write_text("".join(json.dumps({"text": text(300, seed)}) + "\n" for seed in range(200)))
         folder = self.folder / "bpe"
         self.run_ok("data", "prepare", "--out", folder, "--tokenizer", TOKENIZERS / "gpt2.json", lines)
-        run = self.train(data={"directory": str(folder)}, run={"steps": 5})
+        run = self.train(data={"directory": str(folder)}, run={"steps": 5}, snapshot={"every_steps": 5})
         for kept in (run.folder / "tokenizer.json", run.folder / "final" / "tokenizer.json"):
             self.assertEqual(kept.read_bytes(), (TOKENIZERS / "gpt2.json").read_bytes())
         self.assertIn("vocabulary: 605", (run.folder / "config.yaml").read_text())
@@ -93,6 +93,14 @@ class Use(ProgramTest):
         texts = tokens.count(0) * 300  # ten documents are held out
         self.assertEqual(texts, 3000)
         self.assertAlmostEqual(facts["bits_per_byte"], facts["loss"] / math.log(2) * (len(tokens) - 1) / texts, 2)
+        snapshot = run.folder / "snapshots" / "snapshot-00000005"
+        self.assertEqual(self.json_of("eval", snapshot, "--data", folder), facts)
+        self.run_ok("data", "prepare", "--out", self.folder / "bytes", lines)
+        self.run_ok("data", "prepare", "--out", self.folder / "other", "--tokenizer", TOKENIZERS / "llama3.json", lines)
+        for other in ("bytes", "other"):
+            result = reprise("eval", snapshot, "--data", self.folder / other)
+            self.assert_fails(result, DATA, "expected tokens of the run's tokenizer", f"{self.folder / other}: ",
+                              f"--tokenizer {snapshot}/tokenizer.json")
         sample = self.run_ok("sample", run.folder, "--prompt", "né 中", "--tokens", "5")
         self.assertTrue(sample.startswith("né 中"))
         self.assertEqual(sample, self.run_ok("sample", run.folder, "--prompt", "né 中", "--tokens", "5"))
