@@ -149,11 +149,9 @@ std::string draw_phases(const RunHistory& history) {
 std::string draw_memory(const RunHistory& history, int64_t budget_bytes) {
   Series peak{"measured", Shape::steps};
   for (const StepReport& step : history.steps) {
-    if (peak.points.empty())
-      peak.points.push_back({static_cast<double>(step.step), 0});  // so that the axis begins there
     peak.points.push_back({static_cast<double>(step.step), static_cast<double>(step.peak_bytes_max) / kMiB});
   }
-  Panel panel{.y_title = "peak tensor bytes of the fullest rank (MiB)", .series = {peak}};
+  Panel panel{.y_title = "peak tensor bytes of the fullest rank (MiB)", .series = {peak}, .from_zero = true};
   const auto add_line = [&](const std::string& name, double bytes) {
     if (bytes <= 0 || peak.points.empty()) return;
     panel.series.push_back({fmt::format("{} {}", name, format_bytes(bytes)),

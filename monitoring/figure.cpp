@@ -155,6 +155,7 @@ std::string draw(const Figure& figure) {
         for (const double value : {p.y, p.y_end}) y.add(value);
       }
     }
+    if (panel.from_zero) y.add(0);
     const double end = top + panel.share * (bottom - title_height);
     y.place(panel.y_names, end, top + gap);
     for (const auto& tick : y.ticks) left = std::max(left, left_edge + 6 + text_width(tick.second));

@@ -25,7 +25,8 @@ struct Panel {
   std::string y_title = {};
   std::vector<std::string> y_names = {};
   std::vector<Series> series = {};
-  double share = 1;  // of the figure's height
+  double share = 1;        // of the figure's height
+  bool from_zero = false;  // the axis shows 0, whatever the numbers
 };
 
 struct Figure {

@@ -39,8 +39,7 @@ void mark_dataset_preparing(const std::string& directory);
 // - nanoGPT's: train.bin and val.bin, uint16 tokens and nothing else
 
 // The files of a split ("train", "validation") in name order. With dataset.json: DIRECTORY/<split>_*.bin. Without:
-// every
-// *.bin whose name's last part of these, between underscores, is the split: train; validation or val. So
+// every *.bin whose name's last part of these, between underscores, is the split: train; validation or val. So
 // fineweb_val_000000.bin, train.bin. Throws DataError when the directory cannot be listed.
 std::vector<std::string> shard_paths(const std::string& directory, const std::string& split);
 

@@ -180,6 +180,15 @@ TEST(Figure, TicksStandAtRoundNumbers) {
   EXPECT_EQ(upwards(0, 0), (Labels{"0", "0.5", "1"}));
 }
 
+TEST(Figure, AnAxisMayBeginAtZeroWithoutANumberThere) {
+  Panel panel{.y_title = "bytes", .series = {{"peak", Shape::line, {{1, 100}, {2, 104}}}}};
+  const std::string near = draw({.title = "t", .x_title = "x", .panels = {panel}});
+  panel.from_zero = true;
+  const std::string from_zero = draw({.title = "t", .x_title = "x", .panels = {panel}});
+  EXPECT_EQ(count(near, ">0</text>"), 0u);
+  EXPECT_EQ(count(from_zero, ">0</text>"), 1u);
+}
+
 TEST(Figure, PanelsShareTheirHorizontalAxis) {
   const std::string svg = draw(timeline());
   EXPECT_TRUE(is_well_formed(svg));
