@@ -5,14 +5,15 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
-#include "distributed/communicator.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 
 namespace reprise {
 
-StopRequest::StopRequest(double max_seconds) : started_seconds_(steady_seconds()), max_seconds_(max_seconds) {
+StopRequest::StopRequest(double max_seconds, std::function<double()> clock)
+    : clock_(std::move(clock)), started_seconds_(clock_()), max_seconds_(max_seconds) {
   sigemptyset(&signals_);
   for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) sigaddset(&signals_, number);
   pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
@@ -25,7 +26,7 @@ StopRequest::~StopRequest() {
 }
 
 bool StopRequest::is_made(double save_seconds) {
-  const double now = steady_seconds();
+  const double now = clock_();
   if (asked_seconds_ > 0) longest_seconds_ = std::max(longest_seconds_, now - asked_seconds_);
   asked_seconds_ = now;
   const bool is_time_up = max_seconds_ > 0 && now - started_seconds_ + longest_seconds_ + save_seconds > max_seconds_;

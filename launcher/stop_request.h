@@ -2,7 +2,10 @@
 
 #include <atomic>
 #include <csignal>
+#include <functional>
 #include <thread>
+
+#include "distributed/communicator.h"
 
 namespace reprise {
 
@@ -12,7 +15,8 @@ namespace reprise {
 // own takes them, so that nothing has to be safe inside a signal handler.
 class StopRequest {
  public:
-  explicit StopRequest(double max_seconds);  // from now; 0: no limit
+  // The time counts from now on the given clock, in seconds; 0: no limit.
+  explicit StopRequest(double max_seconds, std::function<double()> clock = steady_seconds);
   ~StopRequest();
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
@@ -24,6 +28,7 @@ class StopRequest {
  private:
   void take_signals(const std::stop_token& end);
 
+  const std::function<double()> clock_;
   const double started_seconds_, max_seconds_;
   double asked_seconds_ = 0, longest_seconds_ = 0;  // when is_made() was called last; between two calls
   sigset_t signals_;
