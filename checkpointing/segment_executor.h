@@ -57,6 +57,7 @@ class SegmentExecutor {
 
   const Plan& plan() const { return plan_; }
   const StepRecord& record() const { return record_; }
+  StepRecord& record() { return record_; }
 
  private:
   StageContext context_of(const Batch& batch, int stage, double loss_scale) const;

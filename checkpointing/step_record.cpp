@@ -31,13 +31,11 @@ void StepRecord::begin_step(int64_t step, torch::Device device) {
   moments_.emplace_back(device);
   events_.clear();
   timed_ = 0;
-  word_.store(static_cast<uint64_t>(step_) << 24, std::memory_order_relaxed);
+  move_to(0, 0);
 }
 
 void StepRecord::begin(EventKind kind, int stage, int micro_batch) {
-  const uint64_t phase = static_cast<uint64_t>(kind) + 1;
-  word_.store(static_cast<uint64_t>(step_) << 24 | phase << 16 | static_cast<uint16_t>(stage),
-              std::memory_order_relaxed);
+  move_to(static_cast<uint64_t>(kind) + 1, stage);
   events_.push_back({kind, static_cast<int16_t>(stage), static_cast<int16_t>(micro_batch), 0, 0, 0});
   moments_.emplace_back(device_);
 }
@@ -45,7 +43,11 @@ void StepRecord::begin(EventKind kind, int stage, int micro_batch) {
 void StepRecord::end() {
   moments_.emplace_back(device_);
   events_.back().live_bytes = MemoryMeter::current_bytes();
-  word_.store(static_cast<uint64_t>(step_) << 24, std::memory_order_relaxed);
+  move_to(0, 0);
+}
+
+void StepRecord::move_to(uint64_t phase, int stage) const {
+  if (told_) told_(static_cast<uint64_t>(step_) << 24 | phase << 16 | static_cast<uint16_t>(stage));
 }
 
 const std::vector<StageEvent>& StepRecord::events() const {

@@ -3,9 +3,10 @@
 #include <c10/core/Event.h>
 #include <torch/types.h>
 
-#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace reprise {
@@ -37,27 +38,28 @@ struct StageEvent {
   uint64_t live_bytes;  // tensors of the process at its end
 };
 
-// What the executor did in the current step: events, and one atomic word that another thread may read at any time.
-// Written by the executor's thread only; the events are read by that same thread, between events. A device times its
-// own work: recording never waits for it, the first reading does.
+// What the executor did in the current step. Written and read by the executor's thread only, read between events. A
+// device times its own work: recording never waits for it, the first reading does.
 class StepRecord {
  public:
   void begin_step(int64_t step, torch::Device device = torch::kCPU);  // forgets the step before; the device is idle
-  void begin(EventKind kind, int stage, int micro_batch);             // the word now says where the thread is
+  void begin(EventKind kind, int stage, int micro_batch);
   void end();
   const std::vector<StageEvent>& events() const;  // oldest first
   double seconds(EventKind kind) const;           // sum over the current step
 
-  // {step, phase, stage}: step in the upper 40 bits, phase (EventKind + 1, 0 outside) in 8, stage in 16.
-  uint64_t word() const { return word_.load(std::memory_order_relaxed); }
+  // Told of every move, in a word: step in the upper 40 bits, phase (EventKind + 1, 0 outside) in 8, stage in 16.
+  void tell_moves_to(std::function<void(uint64_t word)> told) { told_ = std::move(told); }
 
  private:
+  void move_to(uint64_t phase, int stage) const;
+
   torch::Device device_ = torch::kCPU;
   int64_t step_ = 0;
   std::vector<Moment> moments_;             // of the step's begin, then of every event's begin and end
   mutable std::vector<StageEvent> events_;  // without times until they are read
   mutable size_t timed_ = 0;                // so many of them have been
-  std::atomic<uint64_t> word_{0};
+  std::function<void(uint64_t)> told_;
 };
 
 }  // namespace reprise

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "distributed/pulse.h"
+
 namespace reprise {
 
 // A rank did not answer within the limit, or its connection broke. The message names call, rank, host and seconds.
@@ -41,7 +43,8 @@ struct Place {
 // backend was made for.
 class Communicator {
  public:
-  explicit Communicator(Place place) : place_(std::move(place)) {}
+  explicit Communicator(Place place, std::shared_ptr<Pulse> pulse = std::make_shared<Pulse>())
+      : place_(std::move(place)), pulse_(std::move(pulse)) {}
   virtual ~Communicator() = default;
   const Place& place() const { return place_; }
   int rank() const { return place_.rank; }
@@ -49,6 +52,8 @@ class Communicator {
   int local_rank() const { return place_.local_rank; }
   int local_size() const { return place_.local_size; }
   const std::string& describe(int rank) const { return place_.names.at(rank); }
+  Pulse& pulse() const { return *pulse_; }  // where the main thread stands; one for all communicators of a process
+  const std::shared_ptr<Pulse>& shared_pulse() const { return pulse_; }
 
   // Sums flat in place over all ranks, after everything already enqueued on the current stream. Returns at once; flat
   // must stay untouched until wait(). The order of summation depends on size() and the element's place in flat's
@@ -63,8 +68,12 @@ class Communicator {
   // Limit of every wait from now on; `during` is what messages call the phase ("step 12", "start").
   virtual void set_wait_limit(double seconds, std::string during) = 0;
 
+  // From any thread: every wait under way and every later call ends with PeerLost for this reason, soon.
+  virtual void abort(const std::string& reason) noexcept = 0;
+
  private:
   const Place place_;
+  const std::shared_ptr<Pulse> pulse_;
 };
 
 // What backends share.

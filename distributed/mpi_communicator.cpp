@@ -20,7 +20,6 @@ namespace reprise {
 namespace {
 
 constexpr std::chrono::seconds kAbortPatience{5};
-constexpr int kTag = 0;  // one tag: messages of a pair match in the order posted
 
 // MPI_ERRORS_RETURN makes calls report instead of ending the process.
 void require_success(int code, const char* call, const std::string& rank) {
@@ -101,24 +100,24 @@ class MpiTransport : public Transport {
     MPI_Finalize();
   }
 
-  std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) override {
+  std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes, int tag) override {
     auto transfer = std::make_unique<MpiTransfer>(name(peer), std::nullopt);
-    require_success(MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, world_, transfer->request()),
+    require_success(MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, tag, world_, transfer->request()),
                     "MPI_Isend to", name(peer));
     return transfer;
   }
 
-  std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) override {
+  std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes, int tag) override {
     const int count = static_cast<int>(bytes);
     auto transfer = std::make_unique<MpiTransfer>(name(peer), count);
-    require_success(MPI_Irecv(data, count, MPI_BYTE, peer, kTag, world_, transfer->request()), "MPI_Irecv from",
+    require_success(MPI_Irecv(data, count, MPI_BYTE, peer, tag, world_, transfer->request()), "MPI_Irecv from",
                     name(peer));
     return transfer;
   }
 
   void progress() override {
     int arrived = 0;
-    require_success(MPI_Iprobe(MPI_ANY_SOURCE, kTag, world_, &arrived, MPI_STATUS_IGNORE), "MPI_Iprobe on",
+    require_success(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, world_, &arrived, MPI_STATUS_IGNORE), "MPI_Iprobe on",
                     name(place_.rank));
   }
 

@@ -38,7 +38,7 @@ struct Operation {
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(Communicator& host, torch::Device device, Patience patience, double limit_seconds)
-      : Communicator(host.place()),
+      : Communicator(host.place(), host.shared_pulse()),
         host_(host),
         device_(device),
         guard_(device.type()),
@@ -75,6 +75,7 @@ class NcclCommunicator : public Communicator {
   std::unique_ptr<Pending> start_sum(torch::Tensor flat) override {
     if (flat.device().is_cpu()) return host_.start_sum(flat);
     sum_kernel_of(flat.scalar_type());  // refuses what no backend sums
+    pulse().begin_call(call_of(Call::sum, flat));
     return launch("all-reduce of " + readable_bytes(flat), flat, [&](cudaStream_t stream) {
       return ncclAllReduce(flat.data_ptr(), flat.data_ptr(), flat.numel(), kSummed.at(flat.scalar_type()), ncclSum,
                            comm_, stream);
@@ -88,6 +89,7 @@ class NcclCommunicator : public Communicator {
     const auto call = [&](cudaStream_t stream) {
       return ncclBroadcast(flat.data_ptr(), flat.data_ptr(), flat.nbytes(), ncclUint8, root, comm_, stream);
     };
+    pulse().begin_call(call_of(Call::broadcast, flat, root));
     launch(name, flat, call)->wait();
   }
 
@@ -112,6 +114,12 @@ class NcclCommunicator : public Communicator {
     const std::lock_guard lock(mutex_);
     limit_seconds_ = seconds;
     during_ = std::move(during);
+  }
+
+  void abort(const std::string& reason) noexcept override {
+    host_.abort(reason);
+    const std::unique_lock lock(mutex_, std::try_to_lock);  // held by a call that hangs: the process's end ends it
+    if (lock && failure_.empty()) fail("work", "is given up: " + reason);
   }
 
  private:
@@ -165,7 +173,7 @@ class NcclCommunicator : public Communicator {
   void settle(std::unique_lock<std::mutex>& lock, const std::string& name, ncclResult_t result) {
     const double begin = steady_seconds();
     while (result == ncclInProgress && (result = state()) == ncclInProgress) {
-      if (steady_seconds() - begin > limit_seconds_) break;
+      if (steady_seconds() - begin > limit()) break;
       lock.unlock();
       std::this_thread::sleep_for(kSettle);
       lock = lock_alive();
@@ -175,7 +183,8 @@ class NcclCommunicator : public Communicator {
     throw PeerLost(failure_);
   }
 
-  std::string overdue() const { return fmt::format("has not ended within {:.1f} s", limit_seconds_); }
+  double limit() const { return limit_seconds_ * (pulse().is_watched ? Pulse::kLastResort : 1); }
+  std::string overdue() const { return fmt::format("has not ended within {:.1f} s", limit()); }
   std::string explain(ncclResult_t result) const {
     return fmt::format("failed: {}; {}", ncclGetErrorString(result), ncclGetLastError(comm_));
   }
@@ -207,7 +216,7 @@ class NcclCommunicator : public Communicator {
     const Operation& oldest = *under_way_.front();
     const ncclResult_t now = state();
     if (now != ncclSuccess && now != ncclInProgress) trouble = explain(now);
-    if (steady_seconds() - std::max(last_end_seconds_, oldest.enqueued_seconds) > limit_seconds_) trouble = overdue();
+    if (steady_seconds() - std::max(last_end_seconds_, oldest.enqueued_seconds) > limit()) trouble = overdue();
     if (!trouble.empty()) fail(oldest.name, trouble);
     return trouble.empty();
   }

@@ -82,11 +82,12 @@ RingSchedule broadcast_schedule(int rank, int size, int root, size_t count, size
   return schedule;
 }
 
-RingOperation::RingOperation(torch::Tensor flat, RingSchedule schedule, SumKernel add_into)
+RingOperation::RingOperation(torch::Tensor flat, RingSchedule schedule, SumKernel add_into, int tag)
     : flat_(std::move(flat)),
       data_(static_cast<std::byte*>(flat_.data_ptr())),
       element_bytes_(flat_.element_size()),
       add_into_(add_into),
+      tag_(tag),
       sends_{std::move(schedule.sends)},
       receives_{std::move(schedule.receives)} {
   size_t adding = 0;
@@ -102,11 +103,11 @@ bool RingOperation::advance(Transport& transport) {
   const size_t before = steps_taken();
   while (receives_.may_post(sends_)) {
     const size_t next = receives_.posted;
-    receives_.post(transport.receive(modulo(rank - 1, size), landing(next), bytes(receives_.hops[next])));
+    receives_.post(transport.receive(modulo(rank - 1, size), landing(next), bytes(receives_.hops[next]), tag_));
   }
   while (sends_.may_post(receives_)) {
     const Hop& hop = sends_.hops[sends_.posted];
-    sends_.post(transport.send(modulo(rank + 1, size), at(hop.begin), bytes(hop)));
+    sends_.post(transport.send(modulo(rank + 1, size), at(hop.begin), bytes(hop), tag_));
   }
   while (receives_.may_finish()) {
     const Hop& hop = receives_.hops[receives_.done];

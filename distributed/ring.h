@@ -41,7 +41,8 @@ RingSchedule broadcast_schedule(int rank, int size, int root, size_t count, size
 // is_complete().
 class RingOperation {
  public:
-  RingOperation(torch::Tensor flat, RingSchedule schedule, SumKernel add_into);  // a kernel for receives that add
+  // A kernel for receives that add; a tag that tells this operation's messages from another's.
+  RingOperation(torch::Tensor flat, RingSchedule schedule, SumKernel add_into, int tag = 0);
 
   // Posts and finishes whatever can be now, without blocking; true when anything moved. Throws PeerLost.
   bool advance(Transport& transport);
@@ -70,6 +71,7 @@ class RingOperation {
   std::byte* data_;
   size_t element_bytes_;
   SumKernel add_into_;
+  int tag_;
   size_t slot_bytes_ = 0;
   std::unique_ptr<std::byte[]> scratch_;  // landing places of receives that add
   Stream sends_, receives_;

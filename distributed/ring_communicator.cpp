@@ -55,8 +55,10 @@ struct NoPeers final : Transport {
     gethostname(host, sizeof host - 1);
     place_.names = {fmt::format("rank 0 on {}", host)};
   }
-  std::unique_ptr<Transfer> send(int, const void*, size_t) override { throw std::logic_error("a send to nobody"); }
-  std::unique_ptr<Transfer> receive(int, void*, size_t) override { throw std::logic_error("a receive from nobody"); }
+  std::unique_ptr<Transfer> send(int, const void*, size_t, int) override { throw std::logic_error("a send to nobody"); }
+  std::unique_ptr<Transfer> receive(int, void*, size_t, int) override {
+    throw std::logic_error("a receive from nobody");
+  }
   void abandon() noexcept override {}
 };
 
@@ -74,7 +76,8 @@ class RingCommunicator : public Communicator {
     require_flat(flat, torch::kCPU);
     const SumKernel add_into = sum_kernel_of(flat.scalar_type());
     RingSchedule schedule = sum_schedule(rank(), size(), flat.numel(), flat.element_size(), flat.storage_offset());
-    const auto job = start({flat, std::move(schedule), add_into}, "all-reduce of " + readable_bytes(flat));
+    const int tag = pulse().begin_call(call_of(Call::sum, flat));
+    const auto job = start({flat, std::move(schedule), add_into, tag}, "all-reduce of " + readable_bytes(flat));
     return std::make_unique<Pending>(Pending{[=, this] { wait(*job); }, [=] { return job->interval; }});
   }
 
@@ -82,7 +85,8 @@ class RingCommunicator : public Communicator {
     require_flat(flat, torch::kCPU);
     if (root < 0 || root >= size()) throw std::invalid_argument("broadcast from rank " + std::to_string(root));
     RingSchedule schedule = broadcast_schedule(rank(), size(), root, flat.numel(), flat.element_size());
-    wait(*start({flat, std::move(schedule), nullptr},
+    const int tag = pulse().begin_call(call_of(Call::broadcast, flat, root));
+    wait(*start({flat, std::move(schedule), nullptr, tag},
                 "broadcast of " + readable_bytes(flat) + " from " + describe(root)));
   }
 
@@ -90,12 +94,21 @@ class RingCommunicator : public Communicator {
     // A sum of one word: nobody holds the result before everybody has added its share.
     const torch::Tensor word = torch::zeros({1}, torch::kInt64);
     RingSchedule schedule = sum_schedule(rank(), size(), 1, word.element_size());
-    wait(*start({word, std::move(schedule), sum_kernel_of(torch::kInt64)}, "barrier"));
+    const int tag = pulse().begin_call(call_of(Call::barrier, word));
+    wait(*start({word, std::move(schedule), sum_kernel_of(torch::kInt64), tag}, "barrier"));
   }
 
   void set_wait_limit(double seconds, std::string during) override {
     limit_seconds_ = std::min(seconds, 1e6);  // larger ones would overflow the clock
     during_ = std::move(during);
+    pulse().set_limit(limit_seconds_);
+  }
+
+  void abort(const std::string& reason) noexcept override {
+    const std::lock_guard lock(mutex_);
+    if (failure_.empty()) failure_ = reason;
+    thread_.request_stop();
+    finished_.notify_all();
   }
 
  private:
@@ -127,13 +140,17 @@ class RingCommunicator : public Communicator {
   }
 
   void wait(const Job& job) {
+    const PulseWait waiting(pulse());
     std::unique_lock lock(mutex_);
-    const auto limit = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(limit_seconds_));
+    awaited_ = &job;
+    const double seconds = limit_seconds_ * (pulse().is_watched ? Pulse::kLastResort : 1);
+    const auto limit = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
     if (!finished_.wait_for(lock, limit, [&] { return job.is_done || !failure_.empty(); })) {
       failure_ = "no answer from " + describe(awaited_peer_);
       thread_.request_stop();
-      throw lost(job, fmt::format(" for {:.1f} s", limit_seconds_));
+      throw lost(job, fmt::format(" for {:.1f} s", seconds));
     }
+    awaited_ = nullptr;
     if (!job.is_done) throw lost(job, "");
   }
 
@@ -202,6 +219,7 @@ class RingCommunicator : public Communicator {
     const std::lock_guard lock(mutex_);
     job->interval.finished_seconds = steady_seconds();
     job->is_done = true;
+    if (awaited_ == job.get()) pulse().end_wait();  // a main thread that hangs from here on does so by itself
     finished_.notify_all();
   }
 
@@ -215,7 +233,8 @@ class RingCommunicator : public Communicator {
   std::condition_variable_any handed_over_;
   std::condition_variable finished_;
   std::deque<std::shared_ptr<Job>> queued_;
-  std::string failure_;  // why the communicator is dead; empty while it lives
+  const Job* awaited_ = nullptr;  // by the main thread
+  std::string failure_;           // why the communicator is dead; empty while it lives
 
   std::jthread thread_;  // last: it stops before anything goes
 };

@@ -8,7 +8,7 @@ namespace {
 class StagedCommunicator : public Communicator {
  public:
   StagedCommunicator(Communicator& host, torch::Device device)
-      : Communicator(host.place()), host_(host), device_(device) {}
+      : Communicator(host.place(), host.shared_pulse()), host_(host), device_(device) {}
 
   std::unique_ptr<Pending> start_sum(torch::Tensor flat) override {
     if (flat.device() != device_) return host_.start_sum(flat);
@@ -30,6 +30,7 @@ class StagedCommunicator : public Communicator {
 
   void barrier() override { host_.barrier(); }
   void set_wait_limit(double seconds, std::string during) override { host_.set_wait_limit(seconds, std::move(during)); }
+  void abort(const std::string& reason) noexcept override { host_.abort(reason); }
 
  private:
   torch::Tensor copy_out(const torch::Tensor& flat) const {

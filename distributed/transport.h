@@ -16,13 +16,13 @@ class Transfer {
 };
 
 // Moves bytes between the ranks of one group without ever blocking: what a backend has to bring; everything above it is
-// shared. One thread at a time makes the calls. Messages between two ranks match in the order in which they are posted,
-// and both sides give the same length. Buffers stay untouched until the transfer is complete.
+// shared. One thread at a time makes the calls. Messages between two ranks match in the order in which they are posted
+// among those of a tag, and both sides give the same length. Buffers stay untouched until the transfer is complete.
 class Transport {
  public:
   virtual ~Transport() = default;
-  virtual std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) = 0;
-  virtual std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) = 0;
+  virtual std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes, int tag) = 0;
+  virtual std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes, int tag) = 0;
   virtual void progress() {}  // moves on what a completed send may still hold back; called now and then while idle
   virtual void abandon() noexcept = 0;  // this rank makes no more transfers, whatever its peers wait for
 

@@ -13,6 +13,7 @@
 #include "distributed/staged_communicator.h"
 #include "launcher/device.h"
 #include "launcher/exit_codes.h"
+#include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/spelling.h"
 
@@ -82,6 +83,12 @@ DeviceChoice choose_device(Config& config, Communicator& host) {
 }
 
 DeviceChoice choose_device(Config& config) { return choose_device(config, *make_lone_communicator()); }
+
+std::string precision_note(const Config& config, torch::Device device) {
+  if (config.precision.compute != "bf16" || !device.is_cpu()) return "";
+  const bool has_bf16 = read_host_facts().flags.find("_bf16 ") != std::string::npos;  // avx512_bf16, amx_bf16
+  return has_bf16 ? "" : "this processor has no bfloat16 instructions: bf16 saves memory here and costs time\n";
+}
 
 std::unique_ptr<Communicator> connect_device(const Config& config, Communicator& host, torch::Device device,
                                              double limit_seconds) {

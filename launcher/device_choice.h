@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "distributed/communicator.h"
 #include "launcher/config.h"
@@ -20,6 +21,9 @@ DeviceChoice choose_device(Config& config, Communicator& host);
 
 // The same for a command of one process.
 DeviceChoice choose_device(Config& config);
+
+// A line about a precision that costs time on this device; "" of others.
+std::string precision_note(const Config& config, torch::Device device);
 
 // Collective: what carries the tensors of `device` between the ranks of `host`, which must outlive it; null: `host`
 // itself does.

@@ -1,10 +1,12 @@
 #include "launcher/program.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <thread>
 
@@ -34,6 +36,7 @@ int run_program(CLI::App& app, const std::vector<Command>& commands, int argc, c
   setenv("MKL_CBWR", "AUTO,STRICT", 1);
   MemoryMeter::install();
   const Job job = job_from_environment();
+  if (job.is_launched) prctl(PR_SET_PDEATHSIG, SIGKILL);  // no rank outlives what started it
   app.require_subcommand(1);
   try {
     app.parse(argc, argv);

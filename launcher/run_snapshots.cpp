@@ -73,6 +73,7 @@ void RunSnapshots::step_ended(const Tell& tell) {
 
 void RunSnapshots::save(const Tell& tell) {
   const double asked = now_seconds();
+  if (writer_.is_busy()) trainer_.expect_long_wait(Phase::save);
   report(writer_.finish(), tell);
   Manifest manifest{trainer_.progress(), facts_, {}};
   if (directory_) manifest.facts["metrics_bytes"] = std::to_string(std::filesystem::file_size(directory_->metrics()));

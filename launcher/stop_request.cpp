@@ -35,18 +35,27 @@ bool StopRequest::is_made(double save_seconds) {
 
 void StopRequest::take_signals(const std::stop_token& end) {
   for (int number = 0; sigwait(&signals_, &number) == 0 && !end.stop_requested();) {
-    if (number == SIGTERM) {
-      // mpirun sends it to all ranks, whichever was asked or died: one line is enough.
-      if (job_from_environment().rank == 0) {
-        fmt::print(
-            stderr,
-            "reprise: TERM: ends at once and saves nothing; the next start goes on from the newest snapshot. (mpirun "
-            "sends it too, when another rank has died.)\n");
-      }
-      std::_Exit(kTerminated);
-    }
+    if (number == SIGTERM) end_by_term();
     is_signalled_ = true;
   }
+}
+
+void StopRequest::explain_term_by(std::function<std::string()> explain) {
+  const std::lock_guard lock(mutex_);
+  explain_ = std::move(explain);
+}
+
+void StopRequest::end_by_term() {
+  const std::lock_guard lock(mutex_);
+  std::string line = explain_ ? explain_() : "";
+  // mpirun sends it to all ranks, whichever was asked or died: one line is enough.
+  if (line.empty() && job_from_environment().rank == 0) {
+    line =
+        "TERM: ends at once and saves nothing; the next start goes on from the newest snapshot. (mpirun sends it too, "
+        "when another rank has died.)";
+  }
+  if (!line.empty()) fmt::print(stderr, "reprise: {}\n", line);
+  std::_Exit(kTerminated);
 }
 
 }  // namespace reprise

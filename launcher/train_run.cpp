@@ -13,7 +13,6 @@
 #include "launcher/build_facts.h"
 #include "launcher/device_choice.h"
 #include "launcher/drawings.h"
-#include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/plan_choice.h"
@@ -24,6 +23,7 @@
 #include "launcher/run_trace.h"
 #include "launcher/spelling.h"
 #include "launcher/stop_request.h"
+#include "launcher/vigil.h"
 #include "monitoring/console.h"
 #include "monitoring/format.h"
 #include "monitoring/json_lines.h"
@@ -51,18 +51,26 @@ double flops_per_token(const StageChain& model) {
 class RankRun {
  public:
   RankRun(Config config, Communicator& communicator, const DeviceChoice& device, StopRequest& stop)
-      : config_(std::move(config)), communicator_(communicator), device_(device), stop_(stop), model_(config_.model) {
+      : config_(std::move(config)),
+        communicator_(communicator),
+        device_(device),
+        stop_(stop),
+        model_(config_.model),
+        vigil_(communicator_, stop_, config_, model_) {
     communicator_.set_wait_limit(kStartPatience * config_.distributed.deadline_seconds, "start");
   }
 
   ExitCode run() {
-    prepare();
-    announce();
     try {
+      prepare();
+      announce();
       return train_and_save();
+    } catch (const PeerLost&) {
+      vigil_.leave_it_to_collectors();
+      throw;
     } catch (...) {
       const Failure failure = describe_failure(std::current_exception());
-      if (failure.code != kDoesNotFit) throw;
+      if (failure.code != kDoesNotFit || !trainer_) throw;
       const std::string rank = communicator_.describe(communicator_.rank());
       throw NothingFits(explain_memory(choice_, rank, trainer_->steps_done() + 1, failure.message), 0);
     }
@@ -83,7 +91,9 @@ class RankRun {
       trainer_->require_finite(report);
       if (every > 0 && report.step % every == 0 && report.step != config_.run.steps) evaluate();
       if (report.stop_wanted && report.step != config_.run.steps) return save_and_stop();
-      if (snapshots_) snapshots_->step_ended(tell_);
+      if (!snapshots_) continue;
+      trainer_->move_to(Phase::save);
+      snapshots_->step_ended(tell_);
     }
     end_.seconds = now_seconds() - started;
     evaluate();
@@ -93,7 +103,7 @@ class RankRun {
 
   ExitCode save_and_stop() {
     is_stopping_ = true;
-    trainer_->expect_long_wait("save");
+    trainer_->expect_long_wait(Phase::save);
     if (!snapshots_) open_snapshots();
     snapshots_->save(tell_);
     snapshots_->finish(tell_);
@@ -187,12 +197,9 @@ class RankRun {
     const Prediction& predicted = choice_.planned.predicted;
     end_.planned_peak_bytes = static_cast<uint64_t>(predicted.peak_bytes);
     end_.planned_step_seconds = predicted.step_seconds;
-    if (communicator_.rank() == 0 && choice_.rows.size() > 1) fmt::print("{}", micro_page(choice_));
-    if (communicator_.rank() == 0) fmt::print("{}", bucket_line(choice_.costs));
-    const bool has_bf16 = !device_.device.is_cpu() ||
-                          read_host_facts().flags.find("_bf16 ") != std::string::npos;  // avx512_bf16, amx_bf16
-    if (communicator_.rank() == 0 && config_.precision.compute == "bf16" && !has_bf16) {
-      fmt::print("this processor has no bfloat16 instructions: bf16 saves memory here and costs time\n");
+    if (communicator_.rank() == 0) {
+      fmt::print("{}{}{}", choice_.rows.size() > 1 ? micro_page(choice_) : "", bucket_line(choice_.costs),
+                 precision_note(config_, device_.device));
     }
     const ModelConfig& model = config_.model;
     RunStart start{.run = config_.run.name,
@@ -240,7 +247,7 @@ class RankRun {
   }
 
   void finish() {
-    trainer_->expect_long_wait("save");
+    trainer_->expect_long_wait(Phase::save);
     if (snapshots_) snapshots_->finish(tell_);
     end_.steps = trainer_->steps_done();
     together(communicator_, [&] {
@@ -260,6 +267,7 @@ class RankRun {
   JointChoice choice_;
   std::unique_ptr<RunLock> lock_;  // rank 0 only
   StageChain model_;
+  Vigil vigil_;
   std::optional<FlatModel> flat_;
   std::optional<TokenShards> training_, validation_;
   std::optional<Trainer> trainer_;

@@ -37,7 +37,7 @@ case ${1:-} in
     run_sanitized asan '^(model|checkpointing|distributed)/' -LE "$labels" "$@"
     # Without the option TSan takes Open MPI's and LibTorch's uninstrumented locks for races.
     export TSAN_OPTIONS=ignore_noninstrumented_modules=1
-    run_sanitized tsan '^distributed/.*(reducer|communicator)|^monitoring/.*exporter' -LE "$labels" "$@"
+    run_sanitized tsan '^distributed/.*(reducer|communicator|heartbeat|pulse)|^monitoring/.*exporter' -LE "$labels" "$@"
     ;;
   --all)
     scripts/build.sh "$preset"

@@ -74,8 +74,8 @@ std::optional<SnapshotOutcome> SnapshotWriter::poll() {
 
 std::optional<SnapshotOutcome> SnapshotWriter::finish() {
   while (is_busy()) {
+    if (work_.valid()) work_.wait();  // here, not in a collective call: when the disk hangs, it is this rank's
     if (const std::optional<SnapshotOutcome> outcome = poll()) return outcome;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return std::nullopt;
 }

@@ -40,7 +40,9 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
                      .seed = setting.seed,
                      .device = device_}),
       reduce_when_final_([this](int stage) { reducer_.stage_final(stage); }),
-      keep_accumulating_([](int) {}) {}
+      keep_accumulating_([](int) {}) {
+  executor_.record().tell_moves_to([this](uint64_t word) { communicator_.pulse().move_to(word); });
+}
 
 StepReport Trainer::step() {
   const Moment started(device_);
@@ -53,12 +55,15 @@ StepReport Trainer::step() {
   reducer_.begin_step();  // zeroes the flat gradients
   for (int64_t micro = 0; micro < data_.micro_batches(); ++micro) {
     const bool last = micro + 1 == data_.micro_batches();
+    move_to(Phase::data);
     const double asked = now_seconds();
     const Batch batch = data_.next();
     data_seconds_ += now_seconds() - asked;
     loss_sum_ += executor_.run(batch, micro_scale_ * loss_scale_, last ? reduce_when_final_ : keep_accumulating_);
   }
+  move_to(Phase::reduce);
   reducer_.finish();  // gradients are now sums over all ranks and micro-batches
+  move_to(Phase::optimizer);
   const Moment check_started(device_);
   const GradientCheck check = optimizer_.check_and_clip(scaler_.scale());  // equal on every rank
   optimizer_.step(learning_rate_at(setting_.optimizer, step_, setting_.steps), check);
@@ -69,7 +74,11 @@ StepReport Trainer::step() {
 
 StepReport Trainer::report(const GradientCheck& check, const Moment& started, const Moment& check_started,
                            const Moment& ended) {
-  const double ended_seconds = ended.seconds(started);  // here the host waits for a device
+  const double ended_seconds = [&] {
+    const PulseWait waiting(communicator_.pulse());
+    return ended.seconds(started);  // here the host waits for a device
+  }();
+  move_to(Phase::report);
   const StepRecord& record = executor_.record();
   StepReport report;
   report.learning_rate = learning_rate_at(setting_.optimizer, step_, setting_.steps);
@@ -154,7 +163,7 @@ void Trainer::resume(const Progress& progress) {
 
 EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windows) {
   const double started = now_seconds();
-  expect_long_wait("evaluation");
+  expect_long_wait(Phase::evaluation);
   const ModelConfig& config = model_.config();
   const int64_t available = shards.windows(config.context + 1);
   const int64_t windows = most_windows > 0 ? std::min(most_windows, available) : available;
@@ -165,6 +174,7 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
   torch::Tensor sum = torch::zeros({1}, torch::TensorOptions(device_).dtype(torch::kFloat64));
   const auto most = static_cast<size_t>(setting_.micro_sequences);
   for (size_t at = 0; at < mine.size(); at += most) {
+    move_to(Phase::evaluation);
     const size_t count = std::min(most, mine.size() - at);
     torch::Tensor window = torch::empty({static_cast<int64_t>(count), config.context + 1}, torch::kInt64);  // (B, T+1)
     for (size_t i = 0; i < count; ++i) {
@@ -185,9 +195,12 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
   return report;
 }
 
-void Trainer::expect_long_wait(const char* during) {
-  communicator_.set_wait_limit(std::max(kPatience * setting_.deadline_seconds, wait_limit()), during);
+void Trainer::expect_long_wait(Phase phase) const {
+  move_to(phase);
+  communicator_.set_wait_limit(std::max(kPatience * setting_.deadline_seconds, wait_limit()), name_of(phase));
 }
+
+void Trainer::move_to(Phase phase) const { communicator_.pulse().move_to(position(step_, phase)); }
 
 double Trainer::wait_limit() const {
   if (step_seconds_.empty()) return kPatience * setting_.deadline_seconds;

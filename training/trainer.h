@@ -11,6 +11,7 @@
 #include "training/flat_model.h"
 #include "training/loss_scaler.h"
 #include "training/optimizer.h"
+#include "training/position.h"
 #include "training/snapshot_format.h"
 #include "training/token_data.h"
 
@@ -52,7 +53,8 @@ class Trainer {
   EvaluationReport evaluate(const TokenShards& shards, int64_t most_windows);
 
   // Room for what happens between steps and takes longer than one (start, evaluation, save): sets the wait limit.
-  void expect_long_wait(const char* during);
+  void expect_long_wait(Phase phase) const;
+  void move_to(Phase phase) const;  // for the heartbeat: what the main thread turns to
 
   // What a snapshot holds: the flat tensors of parameters and optimizer, and where training stands; the host waits for
   // the latter. Once the tensors have been filled again, on every rank alike, resume() goes on from there, as if

@@ -69,14 +69,15 @@ TEST(StepRecord, ForgetsTheStepBefore) {
   EXPECT_EQ(record.seconds(EventKind::recompute), 0.0);
 }
 
-TEST(StepRecord, SaysWhereTheThreadIs) {
+TEST(StepRecord, TellsOfEveryMove) {
   StepRecord record;
+  std::vector<uint64_t> words;
+  record.tell_moves_to([&](uint64_t word) { words.push_back(word); });
   record.begin_step(5);
-  EXPECT_EQ(record.word(), uint64_t{5} << 24);
   record.begin(EventKind::recompute, 300, 0);
-  EXPECT_EQ(record.word(), (uint64_t{5} << 24) | (uint64_t{2} << 16) | 300);
   record.end();
-  EXPECT_EQ(record.word(), uint64_t{5} << 24);
+  const uint64_t step = uint64_t{5} << 24;
+  EXPECT_EQ(words, (std::vector<uint64_t>{step, step | (uint64_t{2} << 16) | 300, step}));
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ class RecordingCommunicator : public Communicator {
   void expect_sums_in(const torch::Tensor& buffer) override { expected = buffer; }
   void barrier() override {}
   void set_wait_limit(double, std::string) override {}
+  void abort(const std::string&) noexcept override {}
 
  private:
   void wait_for(size_t index) {

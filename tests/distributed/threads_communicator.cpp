@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <deque>
@@ -18,7 +19,7 @@ namespace {
 
 struct LocalTransfer;
 
-// One direction between two ranks. Send i meets receive i: whichever is posted second copies.
+// One direction between two ranks. Of each tag send i meets receive i: whichever is posted second copies.
 struct Lane {
   std::mutex mutex;                            // guards what follows, and what the transfers of the lane hold
   std::deque<LocalTransfer*> sends, receives;  // that have not met
@@ -36,8 +37,8 @@ struct Group {
 };
 
 struct LocalTransfer : Transfer {
-  LocalTransfer(const Group& all, Lane& between, void* buffer, size_t length)
-      : group(all), lane(between), data(buffer), bytes(length) {}
+  LocalTransfer(const Group& all, Lane& between, void* buffer, size_t length, int label)
+      : group(all), lane(between), data(buffer), bytes(length), tag(label) {}
 
   bool is_complete() override {
     const std::lock_guard lock(lane.mutex);
@@ -49,6 +50,7 @@ struct LocalTransfer : Transfer {
   Lane& lane;
   void* const data;
   const size_t bytes;
+  const int tag;
   bool has_met = false;
 };
 
@@ -59,14 +61,15 @@ class LocalTransport : public Transport {
   }
   ~LocalTransport() override { abandon(); }
 
-  std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes) override {
+  std::unique_ptr<Transfer> send(int peer, const void* data, size_t bytes, int tag) override {
     Lane& lane = group_->lane(place_.rank, peer);
-    return post(lane, lane.sends, const_cast<void*>(data), bytes);  // of the two that meet only the receive is written
+    return post(lane, lane.sends, const_cast<void*>(data), bytes,
+                tag);  // of the two that meet only the receive is written
   }
 
-  std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes) override {
+  std::unique_ptr<Transfer> receive(int peer, void* data, size_t bytes, int tag) override {
     Lane& lane = group_->lane(peer, place_.rank);
-    return post(lane, lane.receives, data, bytes);
+    return post(lane, lane.receives, data, bytes, tag);
   }
 
   void abandon() noexcept override {
@@ -81,23 +84,20 @@ class LocalTransport : public Transport {
   }
 
  private:
-  std::unique_ptr<Transfer> post(Lane& lane, std::deque<LocalTransfer*>& queue, void* data, size_t bytes) {
-    auto transfer = std::make_unique<LocalTransfer>(*group_, lane, data, bytes);
-    std::unique_lock lock(lane.mutex);
-    queue.push_back(transfer.get());
-    if (lane.is_closed || lane.sends.empty() || lane.receives.empty()) return transfer;
-    LocalTransfer &from = *lane.sends.front(), &to = *lane.receives.front();
-    if (from.bytes != to.bytes) {
-      const std::string message = fmt::format(
-          "a peer sent {} bytes where {} were expected: the ranks make different calls", from.bytes, to.bytes);
-      lock.unlock();  // from here on the peer may let go of its transfer
-      abandon();      // before `transfer` goes, which the lane still knows
-      throw PeerLost(message);
+  std::unique_ptr<Transfer> post(Lane& lane, std::deque<LocalTransfer*>& queue, void* data, size_t bytes, int tag) {
+    auto transfer = std::make_unique<LocalTransfer>(*group_, lane, data, bytes, tag);
+    const std::lock_guard lock(lane.mutex);
+    auto& opposite = &queue == &lane.sends ? lane.receives : lane.sends;
+    const auto met = std::find_if(opposite.begin(), opposite.end(), [=](const auto* each) { return each->tag == tag; });
+    if (lane.is_closed || met == opposite.end()) {
+      queue.push_back(transfer.get());
+      return transfer;
     }
-    std::memcpy(to.data, from.data, to.bytes);
+    const bool is_send = &queue == &lane.sends;
+    LocalTransfer &from = is_send ? *transfer : **met, &to = is_send ? **met : *transfer;
+    std::memcpy(to.data, from.data, std::min(from.bytes, to.bytes));
     from.has_met = to.has_met = true;
-    lane.sends.pop_front();
-    lane.receives.pop_front();
+    opposite.erase(met);
     return transfer;
   }
 

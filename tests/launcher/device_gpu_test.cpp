@@ -32,6 +32,7 @@ class Carried : public Communicator {
   }
   void barrier() override { communicator_.barrier(); }
   void set_wait_limit(double seconds, std::string during) override { communicator_.set_wait_limit(seconds, during); }
+  void abort(const std::string& reason) noexcept override { communicator_.abort(reason); }
 
  private:
   torch::Tensor carry(const torch::Tensor& flat) const {  // as it is: contiguous or not

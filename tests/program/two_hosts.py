@@ -76,6 +76,11 @@ class TwoHosts:
     def heal(self):
         quiet("ip", "-n", self.names["h2"], "link", "set", "eth0", "up")
 
+    def lose_one_way(self):
+        """What h2 sends to h1 gets lost from now on, by a wrong hardware address; what h1 sends arrives."""
+        quiet("ip", "-n", self.names["h2"], "neigh", "replace", f"{SUBNET}.1", "lladdr", "02:00:00:00:00:01", "dev",
+              "eth0", "nud", "permanent")
+
     def mpirun(self, command, environment, timeout):
         """Runs one rank of the command on each host."""
         return subprocess.run(self.mpirun_command(command), env=environment, stdin=subprocess.DEVNULL,
