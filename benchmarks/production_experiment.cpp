@@ -30,7 +30,7 @@ struct Run {
   void step() {
     const auto held_by_others = static_cast<int64_t>(MemoryMeter::current_bytes()) - own_bytes;
     const StepReport report = trainer.step();
-    trainer.require_finite(report);
+    trainer.require_sound(report);
     if (own_bytes > 0) {
       peak_bytes = std::max(peak_bytes, static_cast<int64_t>(report.peak_bytes) - held_by_others);
       cell.seconds.push_back(report.step_seconds);

@@ -163,6 +163,7 @@ TrainerSetting Config::trainer() const {
           .bucket_bytes = caps.bytes,
           .overlap = distributed.overlap,
           .deadline_seconds = distributed.deadline_seconds,
+          .compare_every = distributed.compare_every,
           .on_non_finite = on_non_finite,
           .optimizer = optimizer,
           .precision = {compute_type(), precision.reduce, precision.scales_loss}};

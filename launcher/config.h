@@ -50,6 +50,7 @@ struct DistributedSetting {
   int64_t bucket_bytes = kAuto, first_bucket_bytes = kAuto;
   bool overlap = true;
   double deadline_seconds = 30;
+  int64_t compare_every = 100;  // steps; 0: never
 };
 
 struct PrecisionSetting {

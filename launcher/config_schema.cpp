@@ -166,6 +166,9 @@ Rows system() {
           "of the first bucket, which leaves early", distributed.first_bucket_bytes),
       ROW("distributed.overlap", true_or_false(), "send buckets while the backward still runs", distributed.overlap),
       ROW("distributed.deadline", duration(0.1, 86400), "floor of every wait's limit", distributed.deadline_seconds),
+      ROW("distributed.compare_every", integer(0, kNoLimit),
+          "steps between comparisons of the ranks' weights, also before each save; 0: never",
+          distributed.compare_every),
 
       ROW("precision.compute", name({"fp32", "tf32", "bf16", "fp16"}),
           "of forward and backward, tf32 and fp16 on a GPU only; parameters, norms and loss stay fp32",

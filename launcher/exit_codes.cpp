@@ -46,6 +46,7 @@ Failure describe_failure(std::exception_ptr error) {
   } catch (const std::exception& failure) {
     const std::string message = one_line(failure.what());
     if (is<Disagreement>(failure)) return {kConfiguration, message, true};
+    if (is<ReplicasDiverged>(failure)) return {kDiverged, message, true};
     if (is<ConfigError>(failure)) return {kConfiguration, message};
     if (is<UsageError>(failure)) return {kUsage, message};
     if (is<NothingFits>(failure)) return {kDoesNotFit, message};
@@ -59,9 +60,9 @@ Failure describe_failure(std::exception_ptr error) {
 
 std::string exit_codes_help() {
   return "Exit codes: 0 done, 64 usage, 65 bad input data, 69 does not fit, 70 internal, 74 storage, 75 peer lost,\n"
-         "78 configuration, 85 stopped on USR1, USR2 or run.max_seconds and saved, 143 ended by TERM. When mpirun "
-         "itself is\n"
-         "first to see a dead process, it returns 137, 139 or 143. What to do for each: docs/cluster.md.";
+         "78 configuration, 85 stopped on USR1, USR2 or run.max_seconds and saved, 86 ranks or replays differ,\n"
+         "143 ended by TERM. When mpirun itself is first to see a dead process, it returns 137, 139 or 143.\n"
+         "What to do for each: docs/cluster.md.";
 }
 
 }  // namespace reprise

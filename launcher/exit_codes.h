@@ -17,7 +17,8 @@ enum ExitCode : int {
   kPeerLost = 75,       // another rank died or went silent
   kConfiguration = 78,  // a setting the user can mend
   kStopped = 85,        // asked to stop: the run is saved, and the same command goes on
-  kTerminated = 143,    // by TERM, as a shell counts it: nothing was saved
+  kDiverged = 86,     // the ranks' weights, or a replay and its forward, differ: the next start goes on from a snapshot
+  kTerminated = 143,  // by TERM, as a shell counts it: nothing was saved
 };
 
 // An option's value that CLI11 cannot judge. Exit code 64.

@@ -75,6 +75,7 @@ void RunSnapshots::save(const Tell& tell) {
   const double asked = now_seconds();
   if (writer_.is_busy()) trainer_.expect_long_wait(Phase::save);
   report(writer_.finish(), tell);
+  trainer_.require_equal_replicas();
   Manifest manifest{trainer_.progress(), facts_, {}};
   if (directory_) manifest.facts["metrics_bytes"] = std::to_string(std::filesystem::file_size(directory_->metrics()));
   writer_.begin(std::move(manifest), directory_ ? directory_->texts() : std::map<std::string, std::string>());

@@ -34,7 +34,7 @@ class RunSnapshots {
                int64_t attempt);
 
   // At the end of every step, once it is reported: how a save ended that was under way, and a new one where one is due.
-  // save(): one in any case, after the end of the one under way.
+  // save(): one in any case, after the end of the one under way. Both throw ReplicasDiverged instead of saving that.
   using Tell = std::function<void(const SnapshotReport&)>;
   void step_ended(const Tell& tell);
   void save(const Tell& tell);

@@ -88,7 +88,7 @@ class RankRun {
       note(report);
       if (trace_) trace_->add(report, *trainer_);
       for (auto& sink : sinks_) sink->step(report);
-      trainer_->require_finite(report);
+      trainer_->require_sound(report);
       if (every > 0 && report.step % every == 0 && report.step != config_.run.steps) evaluate();
       if (report.stop_wanted && report.step != config_.run.steps) return save_and_stop();
       if (!snapshots_) continue;
@@ -249,6 +249,7 @@ class RankRun {
   void finish() {
     trainer_->expect_long_wait(Phase::save);
     if (snapshots_) snapshots_->finish(tell_);
+    trainer_->require_equal_replicas();
     end_.steps = trainer_->steps_done();
     together(communicator_, [&] {
       if (communicator_.rank() == 0) directory_->write_weights(model_, config_.tokenizer);

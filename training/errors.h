@@ -19,4 +19,9 @@ struct TrainingStopped : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The ranks' weights or moments are no longer equal bit for bit; the same message on every rank. Exit code 86.
+struct ReplicasDiverged : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 }  // namespace reprise

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "checkpointing/memory_meter.h"
+#include "distributed/agreement.h"
 #include "training/errors.h"
+#include "training/replica_check.h"
 
 namespace reprise {
 namespace {
@@ -112,11 +114,18 @@ StepReport Trainer::report(const GradientCheck& check, const Moment& started, co
 }
 
 // One small sum carries the loss, how many ranks want to stop and, a row a rank, what is compared between ranks.
-void Trainer::share_figures(StepReport& report) const {
+void Trainer::share_figures(StepReport& report) {
   const double compute =
       report.forward_seconds + report.recompute_seconds + report.backward_seconds + report.optimizer_seconds;
-  const std::vector<double> own = {static_cast<double>(report.peak_bytes), report.step_seconds, report.data_seconds,
-                                   compute, report.comm_exposed_seconds};
+  const bool is_due = compares_replicas() && step_ % setting_.compare_every == 0;
+  const std::vector<double> hash = is_due ? replica_hash(states()) : std::vector<double>{0, 0};
+  const std::vector<double> own = {static_cast<double>(report.peak_bytes),
+                                   report.step_seconds,
+                                   report.data_seconds,
+                                   compute,
+                                   report.comm_exposed_seconds,
+                                   hash[0],
+                                   hash[1]};
   torch::Tensor figures = torch::zeros({2 + communicator_.size() * std::ssize(own)}, torch::kFloat64);
   figures[0] = loss_sum_;
   figures[1] = setting_.wants_stop && setting_.wants_stop() ? 1.0 : 0.0;
@@ -134,11 +143,20 @@ void Trainer::share_figures(StepReport& report) const {
   report.rank_data = spread(2);
   report.rank_compute = spread(3);
   report.rank_wait = spread(4);
+  divergence_ = divergence(communicator_, step_, by_rank.slice(1, 5));
 }
 
-void Trainer::require_finite(const StepReport& report) const {
+void Trainer::require_equal_replicas() const {
+  if (!compares_replicas()) return;
+  const std::string found = divergence(communicator_, step_, gather_figures(communicator_, replica_hash(states())));
+  if (!found.empty()) throw ReplicasDiverged(found);
+}
+
+void Trainer::require_sound(const StepReport& report) const {
+  if (!divergence_.empty()) throw ReplicasDiverged(divergence_);
   const bool is_search = scaler_.is_dynamic() && report.loss_scale > 1;
   if (!report.skipped || is_search || setting_.on_non_finite == NonFinite::skip) return;
+  require_equal_replicas();  // a flipped bit may well be the cause
   throw TrainingStopped(fmt::format(
       "step {}: the gradient is not finite (loss {}, gradient norm {}); the weights are those of step {}. Lower "
       "optimizer.learning_rate, or set optimizer.on_non_finite: skip",

@@ -26,6 +26,7 @@ struct TrainerSetting {
   int64_t first_bucket_bytes = 1 << 20, bucket_bytes = 25 << 20;
   bool overlap = true;
   double deadline_seconds = 30;  // floor of every wait's limit
+  int64_t compare_every = 100;   // steps between comparisons of the replicas; 0: never, not before a save either
   NonFinite on_non_finite = NonFinite::stop;
   OptimizerSetting optimizer;
   Precision precision;
@@ -45,9 +46,13 @@ class Trainer {
   // One update; a non-finite gradient skips it on every rank alike, and with loss scaling halves the scale.
   StepReport step();
 
-  // Throws TrainingStopped when that step was skipped and the setting says NonFinite::stop; with loss scaling only when
-  // the scale is used up too, for an overflow belongs to its search. Call it once the step is reported.
-  void require_finite(const StepReport& report) const;
+  // Throws ReplicasDiverged when the step's comparison found that, and TrainingStopped when that step was skipped and
+  // the setting says NonFinite::stop; with loss scaling only when the scale is used up too, for an overflow belongs to
+  // its search. Call it once the step is reported.
+  void require_sound(const StepReport& report) const;
+
+  // Before anything is saved: throws ReplicasDiverged unless all ranks hold the same flat tensors.
+  void require_equal_replicas() const;
 
   // Mean loss over at most `most_windows` windows, spread evenly over the split; 0: all.
   EvaluationReport evaluate(const TokenShards& shards, int64_t most_windows);
@@ -71,7 +76,8 @@ class Trainer {
  private:
   StepReport report(const GradientCheck& check, const Moment& started, const Moment& check_started,
                     const Moment& ended);
-  void share_figures(StepReport& report) const;
+  void share_figures(StepReport& report);
+  bool compares_replicas() const { return setting_.compare_every > 0 && communicator_.size() > 1; }
   double wait_limit() const;
 
   StageChain& model_;
@@ -90,6 +96,7 @@ class Trainer {
   const StageFinal reduce_when_final_, keep_accumulating_;
   torch::Tensor loss_sum_;  // () fp64 on the device: of the step's micro-batches
   int64_t step_ = 0;
+  std::string divergence_;  // what the last comparison of the replicas found; empty: they are equal
   double data_seconds_ = 0;
   std::vector<double> step_seconds_;  // of the last steps, for the wait limit
 };

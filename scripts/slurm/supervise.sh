@@ -4,8 +4,8 @@
 #   supervise COMMAND...   runs the command, passes USR1 on to it, and when it ends
 #     0                            is done
 #     85                           saved because it was asked: the job goes back into the queue
-#     75 137 138 139 143 205       a rank or a host is lost: the job goes back too, but at most REPRISE_RETRIES (3)
-#                                  times in a row without a newer snapshot
+#     75 86 137 138 139 143 205    a rank or a host is lost, or a rank's memory is not to be trusted: the job goes back
+#                                  too, but at most REPRISE_RETRIES (3) times in a row without a newer snapshot
 #     anything else                needs a person: the job ends with that code
 # Uses run_directory (see find_run_directory) and, beside the log, reprise-JOB.retries: how often, since which snapshot.
 
@@ -49,10 +49,10 @@ retry() {
   tries=$((newest > step ? 1 : tries + 1))
   echo "$tries $newest" > "$memory"
   if ((tries > ${REPRISE_RETRIES:-3})); then
-    say "exit $code: lost $tries times in a row at step $newest, without a newer snapshot: gives up"
+    say "exit $code: ended $tries times in a row at step $newest, without a newer snapshot: gives up"
     exit "$code"
   fi
-  requeue "exit $code: a rank or a host was lost, newest snapshot: step $newest, try $tries of ${REPRISE_RETRIES:-3}"
+  requeue "exit $code: a rank was lost or differs; newest snapshot: step $newest, try $tries of ${REPRISE_RETRIES:-3}"
 }
 
 supervise() {
@@ -70,7 +70,7 @@ supervise() {
   case $code in
     0) rm -f "reprise-$SLURM_JOB_ID.retries"; say "done" ;;
     85) requeue "exit 85: saved at step $(newest_step)" ;;
-    75 | 137 | 138 | 139 | 143 | 205) retry ;;
+    75 | 86 | 137 | 138 | 139 | 143 | 205) retry ;;
     *) say "exit $code: needs a person, see docs/cluster.md" ;;
   esac
   exit "$code"

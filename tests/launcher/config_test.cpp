@@ -184,7 +184,7 @@ checkpointing: {policy: segments, group: 5, every: 4, ratio: 0.3, list: [1, 0],
   segments: [{first: 0, last: 0, recompute: false}, {first: 1, last: 2, recompute: true},
              {first: 3, last: 4, recompute: true}, {first: 5, last: 5, recompute: false}]}
 distributed: {backend: mpi, share_device: true, bucket_bytes: 1.5MiB, first_bucket_bytes: 1000, overlap: false,
-  deadline: 2500ms}
+  deadline: 2500ms, compare_every: 10}
 precision: {compute: bf16, reduce: bf16, loss_scaling: dynamic}
 snapshot: {every_steps: 7, keep: 3, keep_every: 70, resume: never}
 monitoring: {every_steps: 5, evaluate_every: 50, evaluate_windows: 9, trace: true,

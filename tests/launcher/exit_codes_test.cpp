@@ -37,6 +37,7 @@ TEST(ExitCodes, EveryKindOfFailureHasItsCode) {
   EXPECT_EQ(failure_of(Disagreement("x")).code, 78);
   EXPECT_EQ(failure_of(InvalidSetting("model.heads", "expected 4, got 3")).code, 78);
   EXPECT_EQ(failure_of(SharedFailure(74, "x")).code, 74);
+  EXPECT_EQ(failure_of(ReplicasDiverged("x")).code, 86);
 }
 
 TEST(ExitCodes, ATensorTooBigForTheMachineDoesNotFit) {
@@ -63,6 +64,7 @@ TEST(ExitCodes, MessagesAreOneLineAndNameTheKey) {
 TEST(ExitCodes, SharedFailuresAreToldOnce) {
   EXPECT_TRUE(failure_of(SharedFailure(70, "x")).is_shared);
   EXPECT_TRUE(failure_of(Disagreement("x")).is_shared);
+  EXPECT_TRUE(failure_of(ReplicasDiverged("x")).is_shared);
   EXPECT_FALSE(failure_of(PeerLost("x")).is_shared);
 }
 

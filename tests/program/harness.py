@@ -25,7 +25,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "REPRISE_ALLOW_ROOT": "1", 
 
 # Exit codes of the program, and what mpirun returns when it is first to see a dead process.
 DONE, USAGE, DATA, NOTHING_FITS, INTERNAL, STORAGE, PEER_LOST, CONFIGURATION = 0, 64, 65, 69, 70, 74, 75, 78
-STOPPED, TERMINATED = 85, 143
+STOPPED, DIVERGED, TERMINATED = 85, 86, 143
 LOST = {PEER_LOST, 137, 139, TERMINATED}
 
 SHARD_KINDS, SHARD_HEADER = {"H": (20240520, 1), "I": (20240801, 7)}, 256

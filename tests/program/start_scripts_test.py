@@ -8,8 +8,8 @@ import subprocess
 import time
 import unittest
 
-from harness import (CONFIGURATION, DONE, ENVIRONMENT, PEER_LOST, REPRISE, SOURCE, STOPPED, TERMINATED, USAGE,
-                     ProgramTest)
+from harness import (CONFIGURATION, DIVERGED, DONE, ENVIRONMENT, PEER_LOST, REPRISE, SOURCE, STOPPED, TERMINATED,
+                     USAGE, ProgramTest)
 
 # What mpirun and srun do: a line of `plan` a call, "CODE STEP [waits]": leaves a snapshot of STEP unless that is -,
 # waits for USR1 if told to, ends with CODE.
@@ -127,14 +127,14 @@ class BatchScript(ScriptTest):
         self.assertIn("exit 85: saved at step 12; requeues", self.log)
 
     def test_lost_ranks_are_retried_while_there_is_progress(self):
-        codes = [PEER_LOST, 137, 139, 143, 205, PEER_LOST]
-        self.plan("75 10", "137 -", "139 -", "143 20", "205 -", "75 -", "75 -")
+        codes = [PEER_LOST, 137, 139, 143, 205, DIVERGED]
+        self.plan("75 10", "137 -", "139 -", "143 20", "205 -", "86 -", "75 -")
         for restarts, code in enumerate(codes):
             self.ended(self.start(restarts), code)
             self.assertEqual(len(self.calls("scontrol")), restarts + 1, self.log)
         self.ended(self.start(6), PEER_LOST)
         self.assertEqual(len(self.calls("scontrol")), 6)
-        self.assertIn("lost 4 times in a row at step 20, without a newer snapshot: gives up", self.log)
+        self.assertIn("ended 4 times in a row at step 20, without a newer snapshot: gives up", self.log)
 
     def test_what_a_person_must_mend_ends_the_job(self):
         for code in (USAGE, 65, 69, 70, 74, CONFIGURATION):
