@@ -164,7 +164,7 @@ TrainerSetting Config::trainer() const {
           .overlap = distributed.overlap,
           .deadline_seconds = distributed.deadline_seconds,
           .compare_every = distributed.compare_every,
-          .on_non_finite = on_non_finite,
+          .skips = skips,
           .optimizer = optimizer,
           .precision = {compute_type(), precision.reduce, precision.scales_loss}};
 }

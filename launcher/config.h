@@ -76,7 +76,7 @@ struct Config {
   std::string tokenizer = "bytes";                    // of the data, as Tokenizer wants it
   int64_t global_sequences = 8, micro_sequences = 4;  // micro_sequences: or kAuto
   OptimizerSetting optimizer;
-  NonFinite on_non_finite = NonFinite::stop;
+  SkipSetting skips;
   PolicySetting checkpointing;
   BudgetSetting budget;
   DistributedSetting distributed;

@@ -128,7 +128,13 @@ Rows data_batch_and_optimizer() {
       ROW("optimizer.warmup_steps", integer(0, kNoLimit), "linear warm-up", optimizer.warmup_steps),
       ROW("optimizer.final_ratio", number(kZeroToOne), "last learning rate over the peak", optimizer.final_ratio),
       ROW("optimizer.on_non_finite", choice<NonFinite>({{"stop", NonFinite::stop}, {"skip", NonFinite::skip}}),
-          "what a NaN or infinite gradient does", on_non_finite),
+          "what a NaN or infinite gradient does", skips.on_non_finite),
+      ROW("optimizer.on_spike",
+          choice<OnSpike>({{"off", OnSpike::off}, {"stop", OnSpike::stop}, {"skip", OnSpike::skip}}),
+          "what a gradient norm far over the median of the last 100 updates does", skips.on_spike),
+      ROW("optimizer.spike_factor", number({1, kInfinity, true}), "so many medians are a spike", skips.spike_factor),
+      ROW("optimizer.skip_limit", integer(1, 100), "of the last 100 steps; one more skipped step stops the run",
+          skips.skip_limit),
   };
 }
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <map>
 
 #include "launcher/drawings.h"
 #include "monitoring/format.h"
@@ -40,8 +40,11 @@ void add_figures(std::vector<Fact>& facts, const RunHistory& history) {
                                  format_seconds(ranks.max), format_seconds(ranks.median), ranks.max_rank)});
   }
   if (const std::string straggler = recent.straggler(); !straggler.empty()) facts.push_back({"slow", straggler});
-  const auto skipped = std::ranges::count_if(history.steps, &StepReport::skipped);
-  if (skipped > 0) facts.push_back({"skipped", fmt::format("{} updates: the gradient was not finite", skipped)});
+  std::map<std::string, int64_t> skipped;
+  for (const StepReport& report : history.steps) {
+    if (report.skipped) ++skipped[report.skip_reason];
+  }
+  if (!skipped.empty()) facts.push_back({"skipped", format_counts(skipped) + " updates"});
 }
 
 std::string time_left(const RunHistory& history, int64_t steps) {

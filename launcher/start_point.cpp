@@ -19,11 +19,18 @@ namespace {
 namespace fs = std::filesystem;
 using Facts = std::map<std::string, std::string>;
 
-// Settings and facts that do not decide what is computed, by prefix: how the work is split, watched and kept.
-constexpr std::string_view kSystem[] = {"run.name",        "run.max_",     "run.device",     "run.overwrite",
-                                        "run.init",        "batch.micro_", "checkpointing.", "distributed.",
-                                        "monitoring.",     "snapshot.",    "build",          "threads",
-                                        "validation data", "ranks",        "metrics_bytes",  "model.head_chunk_tokens"};
+// Settings and facts that do not decide what is computed, by prefix: how the work is split, watched and kept, and what
+// trouble does, which a person may change to go on after it.
+constexpr std::string_view kSystem[] = {"run.name",        "run.max_",
+                                        "run.device",      "run.overwrite",
+                                        "run.init",        "batch.micro_",
+                                        "checkpointing.",  "distributed.",
+                                        "monitoring.",     "snapshot.",
+                                        "build",           "threads",
+                                        "validation data", "ranks",
+                                        "metrics_bytes",   "model.head_chunk_tokens",
+                                        "optimizer.on_",   "optimizer.spike_",
+                                        "optimizer.skip_"};
 
 bool is_mathematical(const std::string& key, const Config& config) {
   if (key == "run.steps") return config.optimizer.schedule != Schedule::constant;  // else no update depends on it

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <string>
 
 #include "monitoring/recent_steps.h"
@@ -67,7 +68,8 @@ class Console final : public Sink {
   std::FILE* out_;
   int64_t every_steps_;
   bool is_terminal_, is_coloured_;
-  int64_t steps_ = 0, steps_seen_ = 0, skipped_ = 0;
+  int64_t steps_ = 0, steps_seen_ = 0;
+  std::map<std::string, int64_t> skipped_;  // by reason
   int ranks_ = 1;
   double evaluation_seconds_ = 0;
   RecentSteps latest_;
@@ -104,14 +106,18 @@ std::string Console::step_line(const StepReport& report) const {
     line += "  ETA " + format_seconds(static_cast<double>(steps_ - report.step) * with_evaluations);
   }
   if (const std::string straggler = latest_.straggler(); !straggler.empty()) line += "  " + straggler;
-  if (skipped_ > 0) line += fmt::format("  skipped {}", skipped_);
+  if (!skipped_.empty()) line += "  skipped " + format_counts(skipped_);
   return line;
 }
 
 void Console::step(const StepReport& report) {
   latest_.add(report);
   ++steps_seen_;
-  skipped_ += report.skipped ? 1 : 0;
+  if (report.skipped) ++skipped_[report.skip_reason];
+  if (report.skipped && report.skip_reason != "overflow") {
+    print_line(fmt::format("step {} is skipped: {}, gradient norm {:.4g}, samples {} to {}", report.step,
+                           report.skip_reason, report.grad_norm, report.samples[0], report.samples[1]));
+  }
   const bool must_show = steps_seen_ == 1 || report.step == steps_;
   if (is_terminal_) {
     if (must_show || Clock::now() - drawn_at_ >= redraw_interval) draw_step_line(step_line(report));
@@ -140,9 +146,7 @@ void Console::end(const RunEnd& end) {
   print_line(fmt::format("done: {} steps, {} tokens in {}: {} tok/s, {} per rank", end.steps, format_count(end.tokens),
                          format_seconds(end.seconds), format_count(rate), format_count(rate / ranks_)),
              bold);
-  if (end.skipped_steps > 0) {
-    print_line(fmt::format("{} of them skipped the update: the gradient was not finite", end.skipped_steps));
-  }
+  if (!skipped_.empty()) print_line("skipped updates: " + format_counts(skipped_));
   print_line(compared("peak", end.planned_peak_bytes, end.peak_bytes_max, format_bytes));
   print_line(compared("step time", end.planned_step_seconds, end.median_step_seconds, format_seconds));
   print_line("weights_xxh3 " + end.weights_xxh3);

@@ -68,6 +68,12 @@ std::string cut_text(const std::string& text, int64_t length) {
   return text.substr(0, end);
 }
 
+std::string format_counts(const std::map<std::string, int64_t>& counts) {
+  std::string out;
+  for (const auto& [name, count] : counts) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", count, name);
+  return out;
+}
+
 std::string escape_markup(const std::string& text) {
   std::string out;
   for (const char c : text) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 namespace reprise {
@@ -9,6 +10,8 @@ namespace reprise {
 std::string format_bytes(double bytes);      // "25.0 MiB"; below 0: "0 B"
 std::string format_seconds(double seconds);  // "1.2 ms", "3.4 s", "2 min 5 s", "3 h 7 min"
 std::string format_count(double count);      // "12.3M"; below a thousand three significant digits, "7.25"
+
+std::string format_counts(const std::map<std::string, int64_t>& counts);  // "1 overflow, 2 spike"
 
 double unix_seconds();  // since 1970, to the microsecond
 

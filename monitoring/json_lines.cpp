@@ -36,11 +36,11 @@ std::string text_of(const ordered_json& value) {
   r.run, r.model, r.plan, r.plan_origin, r.ranks, r.resumed_step, r.parameters, r.steps, r.global_sequences,     \
       r.micro_sequences, r.context, r.flops_per_token, r.planned_peak_bytes, r.planned_step_seconds, r.restarts, \
       r.budget_bytes
-#define STEP_FIELDS(r)                                                                                             \
-  r.step, r.loss, r.grad_norm, r.learning_rate, r.tokens, r.skipped, r.loss_scale, r.step_seconds, r.data_seconds, \
-      r.forward_seconds, r.recompute_seconds, r.backward_seconds, r.optimizer_seconds, r.other_seconds,            \
-      r.comm_seconds, r.comm_exposed_seconds, r.peak_bytes, r.peak_bytes_max, r.idle_bytes, r.planned_peak_bytes,  \
-      r.planned_step_seconds
+#define STEP_FIELDS(r)                                                                                                 \
+  r.step, r.loss, r.grad_norm, r.learning_rate, r.tokens, r.samples, r.skipped, r.skip_reason, r.loss_scale,           \
+      r.step_seconds, r.data_seconds, r.forward_seconds, r.recompute_seconds, r.backward_seconds, r.optimizer_seconds, \
+      r.other_seconds, r.comm_seconds, r.comm_exposed_seconds, r.peak_bytes, r.peak_bytes_max, r.idle_bytes,           \
+      r.planned_peak_bytes, r.planned_step_seconds
 #define SPREAD_FIELDS(r) r.min, r.median, r.max, r.max_rank
 #define EVALUATION_FIELDS(r) r.step, r.loss, r.tokens, r.seconds
 #define SNAPSHOT_FIELDS(r) r.step, r.saved, r.problem, r.bytes, r.seconds, r.stall_seconds
@@ -85,8 +85,8 @@ class JsonLines final : public Sink {
   void write_line(const std::string& event, const ordered_json& members) {
     std::string line = fmt::format(R"({{"event": "{}", "time": {})", event, text_of(unix_seconds()));
     for (const auto& [name, value] : members.items()) {
-      const bool has_no_plan = name.starts_with("planned_") && value == 0;
-      if (!has_no_plan) line += fmt::format(R"(, "{}": {})", name, text_of(value));
+      const bool is_absent = (name.starts_with("planned_") && value == 0) || (name == "skip_reason" && value == "");
+      if (!is_absent) line += fmt::format(R"(, "{}": {})", name, text_of(value));
     }
     line += "}\n";
     struct stat before {};

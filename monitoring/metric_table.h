@@ -25,7 +25,7 @@ inline constexpr Metric kMetrics[] = {
     {"reprise_tokens_total", counter, "tokens", "", "Targets of the global batches; the same on every rank"},
     {"reprise_skipped_steps_total", counter, "steps", "reason",
      "Steps without an update. overflow: of a scaled loss, a part of the search for its scale; non_finite: the "
-     "gradient"},
+     "gradient; spike: its norm far over the median"},
     {"reprise_loss", gauge, "nats", "", "Mean negative log-likelihood of the last global batch; equal on every rank"},
     {"reprise_validation_loss", gauge, "nats", "", "The same over the held-out targets"},
     {"reprise_gradient_norm", gauge, "1", "", "Of the last step's global gradient, before clipping"},

@@ -144,8 +144,9 @@ class ExporterSink final : public Sink {
   void count(const StepReport& report, int steps) {
     add("reprise_steps_total", steps);
     add("reprise_tokens_total", static_cast<double>(report.tokens));
-    add("reprise_skipped_steps_total", report.skipped && report.loss_scale > 1 ? 1 : 0, "overflow");
-    add("reprise_skipped_steps_total", report.skipped && report.loss_scale <= 1 ? 1 : 0, "non_finite");
+    for (const char* reason : kSkipReasons) {
+      add("reprise_skipped_steps_total", report.skip_reason == reason ? 1 : 0, reason);
+    }
     add("reprise_allreduce_bytes_total", static_cast<double>(report.comm_bytes));
     add("reprise_allreduce_seconds_total", report.comm_seconds);
     const auto phases =

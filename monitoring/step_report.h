@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -23,8 +24,11 @@ struct StepReport {
   double loss = 0;       // mean negative log-likelihood per target of the global batch, nats
   double grad_norm = 0;  // before clipping, of the global gradient
   double learning_rate = 0;
-  int64_t tokens = 0;        // targets of the global batch
-  bool skipped = false;      // a non-finite gradient: no update
+  int64_t tokens = 0;  // targets of the global batch
+  std::array<int64_t, 2>
+      samples{};             // of the global batch: the first and the last one's number in the order of the data
+  bool skipped = false;      // no update
+  std::string skip_reason;   // one of kSkipReasons
   double loss_scale = 1;     // what the gradients of this step were formed too large by
   bool stop_wanted = false;  // some rank wants the run to end here
 
@@ -68,6 +72,10 @@ inline constexpr std::pair<const char*, RankSpread StepReport::*> kRankSpreads[]
     {"data", &StepReport::rank_data},
     {"compute", &StepReport::rank_compute},
     {"wait", &StepReport::rank_wait}};
+
+// overflow: of a scaled loss, a part of the search for its scale; non_finite: the gradient; spike: its norm far over
+// the median.
+inline constexpr const char* kSkipReasons[] = {"overflow", "non_finite", "spike"};
 
 struct EvaluationReport {
   int64_t step = 0;

@@ -16,9 +16,9 @@ void LossScaler::resume(double scale, int64_t good_updates) {
   good_updates_.fill_(good_updates);
 }
 
-void LossScaler::update(const torch::Tensor& found_inf) {
+void LossScaler::update(const torch::Tensor& non_finite) {
   if (!is_dynamic()) return;
-  at::_amp_update_scale_(scale_, good_updates_, found_inf, kGrowth, kBackoff, kGrowthInterval);
+  at::_amp_update_scale_(scale_, good_updates_, non_finite, kGrowth, kBackoff, kGrowthInterval);
   scale_.clamp_(1, kLargestScale);
 }
 

@@ -23,7 +23,7 @@ class LossScaler {
   int64_t good_updates() const { return is_dynamic() ? good_updates_.item<int64_t>() : 0; }  // the host waits
   void resume(double scale, int64_t good_updates);                                           // does nothing when off
 
-  void update(const torch::Tensor& found_inf);  // () fp32: 1 when the update was skipped, else 0
+  void update(const torch::Tensor& non_finite);  // () fp32: 1 when the gradient was, else 0
 
  private:
   torch::Tensor scale_;         // () fp32

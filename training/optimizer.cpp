@@ -70,11 +70,12 @@ AdamW::AdamW(torch::Tensor flat_parameters, torch::Tensor flat_gradients, const 
   }
 }
 
-GradientCheck AdamW::check_and_clip(const torch::Tensor& loss_scale) const {
+GradientCheck AdamW::check_and_clip(const torch::Tensor& loss_scale, double norm_limit) const {
   GradientCheck check;
   check.norm = at::linalg_vector_norm(gradients_).to(torch::kFloat32);
   if (loss_scale.defined()) check.norm.div_(loss_scale);
-  check.found_inf = check.norm.isfinite().logical_not().to(torch::kFloat32);
+  check.non_finite = check.norm.isfinite().logical_not().to(torch::kFloat32);
+  check.found_inf = check.norm.le(norm_limit).logical_not().to(torch::kFloat32);  // NaN is below nothing
   check.scale = setting_.clip_norm > 0 ? check.norm.div(setting_.clip_norm).clamp_min(1) : torch::ones_like(check.norm);
   if (loss_scale.defined()) check.scale.mul_(loss_scale);
   return check;

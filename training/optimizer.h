@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace reprise {
@@ -29,9 +30,10 @@ double learning_rate_at(const OptimizerSetting& setting, int64_t step, int64_t s
 struct GradientCheck {
   torch::Tensor norm;  // () fp32: of the unscaled gradient before clipping; non-finite when any gradient is (or its
                        // square overflows)
-  torch::Tensor found_inf;  // () fp32: 1 when the update must be skipped, else 0
-  torch::Tensor scale;      // () fp32: what the gradients are divided by, loss_scale · max(1, norm / clip_norm), or
-                            // loss_scale when clip_norm is 0
+  torch::Tensor non_finite;  // () fp32: 1 when the norm is, else 0
+  torch::Tensor found_inf;   // () fp32: 1 when the update must be skipped, for that or for the norm's size, else 0
+  torch::Tensor scale;       // () fp32: what the gradients are divided by, loss_scale · max(1, norm / clip_norm), or
+                             // loss_scale when clip_norm is 0
 };
 
 // A range of the flat tensors, in elements, cut at multiples of 16: there the fused kernel's bits do not depend on it.
@@ -51,9 +53,10 @@ class AdamW {
   AdamW(torch::Tensor flat_parameters, torch::Tensor flat_gradients, const std::vector<FlatRange>& ranges,
         OptimizerSetting setting, torch::Tensor computed = {});
 
-  // Of gradients that are `loss_scale` times too large, () fp32; undefined: 1. Stays on the device, equal on every
-  // rank.
-  GradientCheck check_and_clip(const torch::Tensor& loss_scale = {}) const;
+  // Of gradients that are `loss_scale` times too large, () fp32; undefined: 1. The update is skipped when the norm is
+  // not finite or above `norm_limit`. Stays on the device, equal on every rank.
+  GradientCheck check_and_clip(const torch::Tensor& loss_scale = {},
+                               double norm_limit = std::numeric_limits<float>::max()) const;
   // Leaves the clipped gradients in the flat tensor. Does nothing, moments and count included, when found_inf is 1.
   void step(double learning_rate, const GradientCheck& check);
 

@@ -130,6 +130,8 @@ std::string format_manifest(const Manifest& manifest) {
                  {"optimizer_updates", progress.updates},
                  {"loss_scale", progress.loss_scale},
                  {"good_updates", progress.good_updates},
+                 {"recent_norms", progress.skips.norms},
+                 {"recent_skips", progress.skips.skipped},
                  {"facts", manifest.facts},
                  {"files", to_json(manifest.files)}});
 }
@@ -142,7 +144,12 @@ Manifest parse_manifest(const std::string& text) {
     }
     json.erase("manifest_xxh3_128");
     if (sealed(json) != text) throw DataError("manifest.json is damaged: its hash is another one");
-    return {.progress = {json.at("step"), json.at("optimizer_updates"), json.at("loss_scale"), json.at("good_updates")},
+    const auto recent = [&](const char* key) { return json.value(key, Json::array()); };  // older ones have none
+    return {.progress = {json.at("step"),
+                         json.at("optimizer_updates"),
+                         json.at("loss_scale"),
+                         json.at("good_updates"),
+                         {recent("recent_norms"), recent("recent_skips")}},
             .facts = json.at("facts"),
             .files = from_json(json.at("files"))};
   } catch (const nlohmann::json::exception& error) {

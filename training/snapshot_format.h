@@ -27,12 +27,19 @@ struct FileFacts {
   std::vector<std::string> blocks;
 };
 
+// What decides whether a step is skipped (training/skip_policy.h).
+struct SkipMemory {
+  std::vector<double> norms;     // of the gradients of the last updates, oldest first
+  std::vector<int64_t> skipped;  // the last steps without an update
+};
+
 // Where training stands, beside the tensors.
 struct Progress {
   int64_t step = 0;    // done
   double updates = 0;  // of the optimizer: without the skipped steps
   double loss_scale = 1;
   int64_t good_updates = 0;  // in a row, of the loss scaler
+  SkipMemory skips;
 };
 
 struct Manifest {

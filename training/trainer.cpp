@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "checkpointing/memory_meter.h"
 #include "distributed/agreement.h"
@@ -32,6 +33,7 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
       reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap, setting.precision.reduce),
       optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer, flat.computed),
       scaler_(setting.precision.scales_loss, device_),
+      skips_(setting.skips),
       loss_scale_(scaler_.read()),
       data_(shards, {.global_sequences = setting.global_sequences,
                      .micro_sequences = setting.micro_sequences,
@@ -67,9 +69,9 @@ StepReport Trainer::step() {
   reducer_.finish();  // gradients are now sums over all ranks and micro-batches
   move_to(Phase::optimizer);
   const Moment check_started(device_);
-  const GradientCheck check = optimizer_.check_and_clip(scaler_.scale());  // equal on every rank
+  const GradientCheck check = optimizer_.check_and_clip(scaler_.scale(), skips_.norm_limit());  // equal on every rank
   optimizer_.step(learning_rate_at(setting_.optimizer, step_, setting_.steps), check);
-  scaler_.update(check.found_inf);
+  scaler_.update(check.non_finite);
   // The step ends here; the rest is reporting.
   return report(check, started, check_started, Moment(device_));
 }
@@ -84,10 +86,16 @@ StepReport Trainer::report(const GradientCheck& check, const Moment& started, co
   const StepRecord& record = executor_.record();
   StepReport report;
   report.learning_rate = learning_rate_at(setting_.optimizer, step_, setting_.steps);
+  report.samples = {step_ * setting_.global_sequences, (step_ + 1) * setting_.global_sequences - 1};
   report.step = ++step_;
   report.grad_norm = check.norm.item<double>();
   report.skipped = check.found_inf.item<double>() != 0;
   report.loss_scale = std::exchange(loss_scale_, scaler_.read());
+  if (report.skipped) {
+    const bool is_spike = std::isfinite(report.grad_norm);
+    report.skip_reason = is_spike ? "spike" : report.loss_scale > 1 ? "overflow" : "non_finite";
+  }
+  skips_.note(report);
   report.tokens = setting_.global_sequences * model_.config().context;
   report.start_seconds = started.seconds(started);
   report.step_seconds = ended_seconds - report.start_seconds;
@@ -154,13 +162,9 @@ void Trainer::require_equal_replicas() const {
 
 void Trainer::require_sound(const StepReport& report) const {
   if (!divergence_.empty()) throw ReplicasDiverged(divergence_);
-  const bool is_search = scaler_.is_dynamic() && report.loss_scale > 1;
-  if (!report.skipped || is_search || setting_.on_non_finite == NonFinite::skip) return;
+  if (!skips_.must_stop(report)) return;
   require_equal_replicas();  // a flipped bit may well be the cause
-  throw TrainingStopped(fmt::format(
-      "step {}: the gradient is not finite (loss {}, gradient norm {}); the weights are those of step {}. Lower "
-      "optimizer.learning_rate, or set optimizer.on_non_finite: skip",
-      report.step, report.loss, report.grad_norm, report.step - 1));
+  throw TrainingStopped(skips_.describe(report));
 }
 
 std::vector<FlatState> Trainer::states() const {
@@ -169,12 +173,15 @@ std::vector<FlatState> Trainer::states() const {
           {"second_moment", optimizer_.second_moment()}};
 }
 
-Progress Trainer::progress() const { return {step_, optimizer_.updates(), scaler_.read(), scaler_.good_updates()}; }
+Progress Trainer::progress() const {
+  return {step_, optimizer_.updates(), scaler_.read(), scaler_.good_updates(), skips_.memory()};
+}
 
 void Trainer::resume(const Progress& progress) {
   step_ = progress.step;
   optimizer_.resume(progress.updates);
   scaler_.resume(progress.loss_scale, progress.good_updates);
+  skips_.resume(progress.skips);
   loss_scale_ = scaler_.read();
   data_.seek(step_);
 }

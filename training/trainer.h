@@ -12,12 +12,11 @@
 #include "training/loss_scaler.h"
 #include "training/optimizer.h"
 #include "training/position.h"
+#include "training/skip_policy.h"
 #include "training/snapshot_format.h"
 #include "training/token_data.h"
 
 namespace reprise {
-
-enum class NonFinite { stop, skip };
 
 struct TrainerSetting {
   uint64_t seed = 1;
@@ -27,7 +26,7 @@ struct TrainerSetting {
   bool overlap = true;
   double deadline_seconds = 30;  // floor of every wait's limit
   int64_t compare_every = 100;   // steps between comparisons of the replicas; 0: never, not before a save either
-  NonFinite on_non_finite = NonFinite::stop;
+  SkipSetting skips;
   OptimizerSetting optimizer;
   Precision precision;
   std::function<bool()> wants_stop;  // on this rank, asked at the end of each step; empty: never
@@ -43,12 +42,12 @@ class Trainer {
   Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& communicator, const TokenShards& shards,
           TrainerSetting setting);
 
-  // One update; a non-finite gradient skips it on every rank alike, and with loss scaling halves the scale.
+  // One update; a non-finite gradient or a spike (see SkipPolicy) skips it on every rank alike, and with loss scaling
+  // the former halves the scale.
   StepReport step();
 
-  // Throws ReplicasDiverged when the step's comparison found that, and TrainingStopped when that step was skipped and
-  // the setting says NonFinite::stop; with loss scaling only when the scale is used up too, for an overflow belongs to
-  // its search. Call it once the step is reported.
+  // Throws ReplicasDiverged when the step's comparison found that, and TrainingStopped when SkipPolicy says so. Call it
+  // once the step is reported.
   void require_sound(const StepReport& report) const;
 
   // Before anything is saved: throws ReplicasDiverged unless all ranks hold the same flat tensors.
@@ -91,6 +90,7 @@ class Trainer {
   GradientReducer reducer_;
   AdamW optimizer_;
   LossScaler scaler_;
+  SkipPolicy skips_;
   double loss_scale_;  // the host's copy of the scaler's, as of the last report
   BatchSource data_;
   const StageFinal reduce_when_final_, keep_accumulating_;

@@ -177,7 +177,8 @@ model:
 data: {directory: "shards: odd # name"}
 batch: {global_sequences: 12, micro_sequences: 3}
 optimizer: {learning_rate: 3e-4, beta1: 0.85, beta2: 0.99, epsilon: 1e-9, weight_decay: 0, clip_norm: 0.5,
-            schedule: wsd, warmup_steps: 7, final_ratio: 0.05, on_non_finite: skip}
+            schedule: wsd, warmup_steps: 7, final_ratio: 0.05, on_non_finite: skip,
+            on_spike: stop, spike_factor: 5, skip_limit: 3}
 checkpointing: {policy: segments, group: 5, every: 4, ratio: 0.3, list: [1, 0],
   budget: 3GiB, knapsack: 80%, greedy: 20MiB,
   save: [all, input, input, lean, lean, all],
@@ -197,7 +198,7 @@ TEST_F(ConfigTest, EveryKeyIsReadAndReadsBack) {
   EXPECT_EQ(config.model.kv_heads, 3);
   EXPECT_EQ(config.data_directory, "shards: odd # name");
   EXPECT_EQ(config.optimizer.learning_rate, 3e-4);
-  EXPECT_EQ(config.on_non_finite, NonFinite::skip);
+  EXPECT_EQ(config.skips.on_non_finite, NonFinite::skip);
   EXPECT_EQ(config.checkpointing.list, (std::vector<int>{1, 0}));
   ASSERT_EQ(config.checkpointing.segments.size(), 4u);
   EXPECT_EQ(config.checkpointing.segments[2], (Segment{3, 4, true}));

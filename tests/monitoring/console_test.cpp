@@ -81,6 +81,9 @@ TEST(Console, PipedTextIsPlainLines) {
   piped.console->evaluation(evaluation);
   StepReport skipped = step_report(5, std::numeric_limits<double>::quiet_NaN());
   skipped.skipped = true;
+  skipped.skip_reason = "non_finite";
+  skipped.grad_norm = std::numeric_limits<double>::quiet_NaN();
+  skipped.samples = {32, 39};
   piped.console->step(skipped);
   piped.console->step(step_report(6));
   piped.console->step(step_report(1605));
@@ -95,22 +98,24 @@ TEST(Console, PipedTextIsPlainLines) {
   end.planned_peak_bytes = 314572800;
   end.planned_step_seconds = 0.0485;
   piped.console->end(end);
-  EXPECT_EQ(piped.text(),
-            "run first: gpt2, 12.3M parameters, 2 ranks\n"
-            "1605 steps of 8 sequences of 256 tokens, 4 in a micro-batch\n"
-            "plan KRRRRK  full\n"
-            "planned  peak 300.0 MiB  step 52.0 ms\n"
-            "step    1/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
-            "step    2/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
-            "step    4/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
-            "evaluation 4/1605  loss 2.500  51.2k tokens in 1.2 s\n"
-            "step    6/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 6 min 40 s  skipped 1\n"
-            "step 1605/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  skipped 1\n"
-            "done: 1605 steps, 3.3M tokens in 1 min 20 s: 41.0k tok/s, 20.5k per rank\n"
-            "1 of them skipped the update: the gradient was not finite\n"
-            "peak       planned 300.0 MiB  measured 294.1 MiB  miss +2.0 %\n"
-            "step time  planned 48.5 ms  measured 50.0 ms  miss -3.0 %\n"
-            "weights_xxh3 00112233445566aa\n");
+  EXPECT_EQ(
+      piped.text(),
+      "run first: gpt2, 12.3M parameters, 2 ranks\n"
+      "1605 steps of 8 sequences of 256 tokens, 4 in a micro-batch\n"
+      "plan KRRRRK  full\n"
+      "planned  peak 300.0 MiB  step 52.0 ms\n"
+      "step    1/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
+      "step    2/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
+      "step    4/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
+      "evaluation 4/1605  loss 2.500  51.2k tokens in 1.2 s\n"
+      "step 5 is skipped: non_finite, gradient norm nan, samples 32 to 39\n"
+      "step    6/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 6 min 40 s  skipped 1 non_finite\n"
+      "step 1605/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  skipped 1 non_finite\n"
+      "done: 1605 steps, 3.3M tokens in 1 min 20 s: 41.0k tok/s, 20.5k per rank\n"
+      "skipped updates: 1 non_finite\n"
+      "peak       planned 300.0 MiB  measured 294.1 MiB  miss +2.0 %\n"
+      "step time  planned 48.5 ms  measured 50.0 ms  miss -3.0 %\n"
+      "weights_xxh3 00112233445566aa\n");
 }
 
 TEST(Console, WithoutAPredictionOnlyTheMeasuredIsShown) {

@@ -17,6 +17,11 @@ TEST(FormatBytes, ChoosesTheUnitAfterRounding) {
   EXPECT_EQ(format_bytes(std::numeric_limits<uint64_t>::max()), "16.0 EiB");
 }
 
+TEST(FormatCounts, OneAfterTheOther) {
+  EXPECT_EQ(format_counts({}), "");
+  EXPECT_EQ(format_counts({{"spike", 2}, {"overflow", 1}}), "1 overflow, 2 spike");
+}
+
 TEST(FormatSeconds, EveryMagnitude) {
   EXPECT_EQ(format_seconds(0), "0 s");
   EXPECT_EQ(format_seconds(4.5e-9), "4.5 ns");

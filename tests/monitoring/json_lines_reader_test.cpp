@@ -43,6 +43,8 @@ TEST_F(JsonLinesReading, GivesBackWhatWasWritten) {
   step.loss = std::numeric_limits<double>::quiet_NaN();
   step.grad_norm = -std::numeric_limits<double>::infinity();
   step.skipped = true;
+  step.skip_reason = "spike";
+  step.samples = {80, 95};
   step.peak_bytes_max = 1ull << 40;
   step.rank_compute = {0.1, 0.2, 0.3, 5};
   RunEnd end;
@@ -64,6 +66,8 @@ TEST_F(JsonLinesReading, GivesBackWhatWasWritten) {
   EXPECT_TRUE(std::isnan(history.steps[0].loss));
   EXPECT_EQ(history.steps[0].grad_norm, step.grad_norm);
   EXPECT_TRUE(history.steps[0].skipped);
+  EXPECT_EQ(history.steps[0].skip_reason, "spike");
+  EXPECT_EQ(history.steps[0].samples[1], 95);
   EXPECT_EQ(history.steps[0].peak_bytes_max, step.peak_bytes_max);
   EXPECT_EQ(history.steps[0].rank_compute.median, 0.2);
   EXPECT_EQ(history.steps[0].rank_compute.max_rank, 5);

@@ -44,7 +44,9 @@ TEST_F(JsonLines, OneLineForEachEvent) {
   run.parameters = 1234567890123;
   StepReport step;
   step.step = 7;
+  step.samples = {80, 95};
   step.skipped = true;
+  step.skip_reason = "spike";
   step.peak_bytes_max = std::numeric_limits<uint64_t>::max();
   RunEnd end;
   end.weights_xxh3 = "00112233445566aa";
@@ -65,6 +67,8 @@ TEST_F(JsonLines, OneLineForEachEvent) {
   EXPECT_EQ(all[1]["event"], "step");
   EXPECT_EQ(all[1]["step"], 7);
   EXPECT_EQ(all[1]["skipped"], true);
+  EXPECT_EQ(all[1]["skip_reason"], "spike");
+  EXPECT_EQ(all[1]["samples"].dump(), "[80,95]");
   EXPECT_EQ(all[1]["peak_bytes_max"], step.peak_bytes_max);
   EXPECT_EQ(all[2]["event"], "evaluation");
   EXPECT_EQ(all[2]["loss"], 1.5);
@@ -88,6 +92,7 @@ TEST_F(JsonLines, StepCarriesTheProtocolsNames) {
                                              "grad_norm",
                                              "learning_rate",
                                              "tokens",
+                                             "samples",
                                              "skipped",
                                              "loss_scale",
                                              "step_seconds",

@@ -99,6 +99,7 @@ TEST(PrometheusExporter, ServesWhatTheStepsReported) {
   exporter.sink->step(step_report());
   StepReport skipped = step_report();
   skipped.skipped = true;
+  skipped.skip_reason = "spike";
   skipped.loss = 3;
   exporter.sink->step(skipped);
   exporter.sink->evaluation({2, 1.25, 100, 0.1});
@@ -108,7 +109,8 @@ TEST(PrometheusExporter, ServesWhatTheStepsReported) {
   const std::string base = R"({rank="1",run="first"})";
   EXPECT_EQ(value_of(reply, "reprise_steps_total" + base), 2) << reply;
   EXPECT_EQ(value_of(reply, "reprise_tokens_total" + base), 4096);
-  EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="non_finite")")), 1);
+  EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="spike")")), 1);
+  EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="non_finite")")), 0);
   EXPECT_EQ(value_of(reply, series("skipped_steps_total", R"(reason="overflow")")), 0);
   EXPECT_EQ(value_of(reply, "reprise_allreduce_seconds_total" + base), 1.5);
   EXPECT_EQ(value_of(reply, "reprise_allreduce_bytes_total" + base), 8192);
@@ -190,6 +192,7 @@ TEST(PrometheusExporter, CountsSnapshotsAndOverflows) {
   exporter.sink->start(run_start());
   StepReport overflow = step_report();
   overflow.skipped = true;
+  overflow.skip_reason = "overflow";
   overflow.loss_scale = 1024;
   exporter.sink->step(overflow);
   exporter.sink->snapshot({.step = 10, .saved = false, .stall_seconds = 0.25});

@@ -146,6 +146,23 @@ TEST(AdamW, TheCheckTellsNormVerdictAndScale) {
   EXPECT_EQ(flat.optimizer.check_and_clip().scale.item<float>(), 1.0f);  // below the limit nothing is scaled
 }
 
+TEST(AdamW, ANormAboveTheLimitIsSkippedAndIsNoOverflow) {
+  Flat flat(16, {{0, 16, true}}, {.clip_norm = 2.0});
+  flat.gradients.fill_(2.0);
+  const auto verdicts = [&](double limit) {
+    const GradientCheck check = flat.optimizer.check_and_clip({}, limit);
+    return std::pair(check.found_inf.item<float>(), check.non_finite.item<float>());
+  };
+  EXPECT_EQ(verdicts(8.0), std::pair(0.0f, 0.0f));
+  EXPECT_EQ(verdicts(7.999), std::pair(1.0f, 0.0f));
+  flat.gradients[3] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(verdicts(8.0), std::pair(1.0f, 1.0f));
+  const Tensor before = flat.parameters.clone();
+  flat.gradients.fill_(2.0);
+  flat.optimizer.step(0.1, flat.optimizer.check_and_clip({}, 7.0));
+  EXPECT_TRUE(same_bits(flat.parameters, before));
+}
+
 TEST(AdamW, AClipNormOfZeroClipsNothing) {
   Flat flat(16, {{0, 16, true}}, {.clip_norm = 0});
   flat.gradients.fill_(1e6);
