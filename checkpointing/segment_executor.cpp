@@ -1,11 +1,13 @@
 #include "checkpointing/segment_executor.h"
 
+#define XXH_INLINE_ALL
 #include <c10/core/AutogradState.h>
 #include <c10/util/ScopeExit.h>
 #include <fmt/format.h>
 #include <torch/autograd.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/profiler/stubs/base.h>
+#include <xxhash.h>
 
 #include <stdexcept>
 #include <utility>
@@ -33,12 +35,16 @@ torch::Tensor LiveStage::forward(Stage& stage, const torch::Tensor& input, const
   input_ = input.detach();
   if (input_.is_floating_point()) input_.set_requires_grad(true);
   const torch::Tensor output = stage.forward(input_, context);
-  if (!output.requires_grad()) throw std::logic_error(stage.name + ": its output carries no graph to go back through");
-  end_ = torch::autograd::impl::gradient_edge(output);
+  if (output.requires_grad()) {
+    end_ = torch::autograd::impl::gradient_edge(output);
+  } else if (input_.requires_grad()) {
+    throw std::logic_error(stage.name + ": its output carries no graph to go back through");
+  }
   return output.detach();
 }
 
 torch::Tensor LiveStage::backward(torch::Tensor gradient) {
+  if (!end_.is_valid()) return {};
   // A device's stages, too, go back on this thread: no hand-over per stage, and its trace range covers the launches.
   c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
   // The engine itself, because torch::autograd::backward starts from the output tensor, and would need it kept alive.
@@ -57,6 +63,17 @@ SegmentExecutor::SegmentExecutor(StageChain& model, Plan plan, uint64_t seed)
 void SegmentExecutor::begin_step(int64_t step) {
   record_.begin_step(step, model_.device());
   micro_batch_ = 0;
+  step_ = step;
+  checked_segment_ = nullptr;
+  if (check_.every_steps == 0 || step % check_.every_steps != 0) return;
+  std::vector<const Segment*> recomputed;
+  for (const Segment& segment : plan_.segments) {
+    if (segment.recompute) recomputed.push_back(&segment);
+  }
+  if (recomputed.empty()) return;
+  const int64_t turn = step / check_.every_steps, segments = std::ssize(recomputed);
+  checked_segment_ = recomputed[static_cast<size_t>(turn % segments)];
+  checked_micro_batch_ = turn / segments % check_.micro_batches;
 }
 
 torch::Tensor SegmentExecutor::run(const Batch& batch, double loss_scale, const StageFinal& on_stage_final) {
@@ -121,8 +138,22 @@ torch::Tensor SegmentExecutor::forward(const Segment& segment, EventKind kind, t
     const auto event = recorded(record_, kind, s, model_[s].name, micro_batch_);
     const StageContext context = context_of(batch, s, loss_scale);
     hidden = live ? live[s].forward(model_[s], hidden, context) : model_[s].forward(std::move(hidden), context);
+    if (&segment == checked_segment_ && micro_batch_ == checked_micro_batch_) verify(kind, s, hidden);
   }
   return hidden;
+}
+
+void SegmentExecutor::verify(EventKind kind, int stage, const torch::Tensor& output) {
+  const torch::Tensor bytes = output.contiguous().cpu();
+  const uint64_t hash = XXH3_64bits(bytes.const_data_ptr(), bytes.nbytes());
+  forward_hashes_.resize(static_cast<size_t>(model_.size()));
+  uint64_t& first = forward_hashes_[static_cast<size_t>(stage)];
+  if (kind == EventKind::forward) first = hash;
+  if (hash == first) return;
+  throw ReplayDiffers(fmt::format(
+      "step {}, micro-batch {} of {}, {}: the replay of stage {} gives other bits than its forward did. Go on from the "
+      "newest snapshot; a host or device that is named again is broken, a stage that is named again is no function",
+      step_ + 1, micro_batch_ + 1, check_.micro_batches, check_.place, model_[stage].name));
 }
 
 std::vector<StageShape> shapes_of(const StageChain& model) {

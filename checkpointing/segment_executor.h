@@ -4,6 +4,8 @@
 #include <torch/types.h>
 
 #include <functional>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "checkpointing/plan.h"
@@ -18,7 +20,8 @@ namespace reprise {
 class LiveStage {
  public:
   // Runs the stage with grad mode on and returns its output, detached.
-  // Throws std::logic_error when the output carries no graph, that is, when nothing in the stage is trainable.
+  // Throws std::logic_error when the output of a stage after the first carries no graph: what is before it would learn
+  // nothing. A first stage in which nothing is trainable has nothing to go back through.
   torch::Tensor forward(Stage& stage, const torch::Tensor& input, const StageContext& context);
 
   // Adds to the parameters' gradients, releases the graph and the input, and returns the input's gradient; undefined
@@ -28,6 +31,20 @@ class LiveStage {
  private:
   torch::Tensor input_;  // (B, T, C), or (B, T) int64 for the first stage
   torch::autograd::Edge end_;
+};
+
+// A replay gave other bits than the forward that it repeats: a stage that is no function of its input and parameters,
+// or a broken machine. The message names stage, step, micro-batch and place. Exit code 86.
+struct ReplayDiffers : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A sample of replays that are compared with their forward, by a hash of every stage's output: in each n-th step one
+// recomputed segment of one micro-batch, all of them in turn.
+struct ReplayCheck {
+  int64_t every_steps = 0;    // 0: none
+  int64_t micro_batches = 1;  // of a step
+  std::string place;          // what messages call this process
 };
 
 // Called with s when the backward of stage s has been enqueued; s falls from last to 0, once each.
@@ -47,11 +64,14 @@ class SegmentExecutor {
   // Throws std::invalid_argument on a plan that does not fit.
   SegmentExecutor(StageChain& model, Plan plan, uint64_t seed);
 
+  // From the next step on. Makes no tensors and changes no bit; in a step with a check the host waits for the device.
+  void verify_replays(ReplayCheck check) { check_ = std::move(check); }
+
   void begin_step(int64_t step);  // once before the step's first run(); resets the record
   // Adds loss_scale × d(loss sum)/d(parameter) to the parameters' gradients and
   // returns the detached, unscaled loss sum, () fp32 on the device. Parameters need their gradient views.
-  // on_stage_final must be callable; whatever it or a stage throws leaves nothing held and the executor ready for
-  // another begin_step(), with the gradients in an unknown state.
+  // on_stage_final must be callable; whatever it or a stage throws, and ReplayDiffers, leaves nothing held and the
+  // executor ready for another begin_step(), with the gradients in an unknown state.
   torch::Tensor run(const Batch& batch, double loss_scale, const StageFinal& on_stage_final);
   torch::Tensor evaluate(const Batch& batch);  // loss sum; forward only, no graph, no dropout
 
@@ -63,12 +83,18 @@ class SegmentExecutor {
   StageContext context_of(const Batch& batch, int stage, double loss_scale) const;
   torch::Tensor forward(const Segment& segment, EventKind kind, torch::Tensor hidden, const Batch& batch,
                         double loss_scale, LiveStage* live);
+  void verify(EventKind kind, int stage, const torch::Tensor& output);
 
   StageChain& model_;
   Plan plan_;
   uint64_t seed_;
   StepRecord record_;
   int micro_batch_ = 0;
+  ReplayCheck check_;
+  int64_t step_ = 0;
+  const Segment* checked_segment_ = nullptr;  // of this step; nullptr: none
+  int64_t checked_micro_batch_ = 0;
+  std::vector<uint64_t> forward_hashes_;  // by stage, of the checked segment's forward
 };
 
 std::vector<StageShape> shapes_of(const StageChain& model);

@@ -163,6 +163,7 @@ TrainerSetting Config::trainer() const {
           .bucket_bytes = caps.bytes,
           .overlap = distributed.overlap,
           .deadline_seconds = distributed.deadline_seconds,
+          .verify_every = verify_every,
           .compare_every = distributed.compare_every,
           .skips = skips,
           .optimizer = optimizer,

@@ -79,6 +79,7 @@ struct Config {
   SkipSetting skips;
   PolicySetting checkpointing;
   BudgetSetting budget;
+  int64_t verify_every = 0;  // key checkpointing.verify: steps; 0: never
   DistributedSetting distributed;
   PrecisionSetting precision;
   MonitoringSetting monitoring;

@@ -157,6 +157,8 @@ Rows checkpointing() {
       ROW("checkpointing.knapsack", budget(), "the same for policy `knapsack`", budget.knapsack),
       ROW("checkpointing.greedy", byte_count(0, int64_t{1} << 50), "bytes that policy `greedy` saves",
           budget.greedy_bytes),
+      ROW("checkpointing.verify", integer(0, kNoLimit),
+          "in every n-th step one replayed segment is compared with its forward; 0: never", verify_every),
   };
 }
 

@@ -47,6 +47,7 @@ Failure describe_failure(std::exception_ptr error) {
     const std::string message = one_line(failure.what());
     if (is<Disagreement>(failure)) return {kConfiguration, message, true};
     if (is<ReplicasDiverged>(failure)) return {kDiverged, message, true};
+    if (is<ReplayDiffers>(failure)) return {kDiverged, message};
     if (is<ConfigError>(failure)) return {kConfiguration, message};
     if (is<UsageError>(failure)) return {kUsage, message};
     if (is<NothingFits>(failure)) return {kDoesNotFit, message};

@@ -46,6 +46,7 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
       reduce_when_final_([this](int stage) { reducer_.stage_final(stage); }),
       keep_accumulating_([](int) {}) {
   executor_.record().tell_moves_to([this](uint64_t word) { communicator_.pulse().move_to(word); });
+  executor_.verify_replays({setting.verify_every, data_.micro_batches(), communicator.describe(communicator.rank())});
 }
 
 StepReport Trainer::step() {

@@ -25,6 +25,7 @@ struct TrainerSetting {
   int64_t first_bucket_bytes = 1 << 20, bucket_bytes = 25 << 20;
   bool overlap = true;
   double deadline_seconds = 30;  // floor of every wait's limit
+  int64_t verify_every = 0;      // see ReplayCheck
   int64_t compare_every = 100;   // steps between comparisons of the replicas; 0: never, not before a save either
   SkipSetting skips;
   OptimizerSetting optimizer;

@@ -180,7 +180,7 @@ optimizer: {learning_rate: 3e-4, beta1: 0.85, beta2: 0.99, epsilon: 1e-9, weight
             schedule: wsd, warmup_steps: 7, final_ratio: 0.05, on_non_finite: skip,
             on_spike: stop, spike_factor: 5, skip_limit: 3}
 checkpointing: {policy: segments, group: 5, every: 4, ratio: 0.3, list: [1, 0],
-  budget: 3GiB, knapsack: 80%, greedy: 20MiB,
+  budget: 3GiB, knapsack: 80%, greedy: 20MiB, verify: 4,
   save: [all, input, input, lean, lean, all],
   segments: [{first: 0, last: 0, recompute: false}, {first: 1, last: 2, recompute: true},
              {first: 3, last: 4, recompute: true}, {first: 5, last: 5, recompute: false}]}

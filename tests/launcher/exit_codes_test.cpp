@@ -38,6 +38,7 @@ TEST(ExitCodes, EveryKindOfFailureHasItsCode) {
   EXPECT_EQ(failure_of(InvalidSetting("model.heads", "expected 4, got 3")).code, 78);
   EXPECT_EQ(failure_of(SharedFailure(74, "x")).code, 74);
   EXPECT_EQ(failure_of(ReplicasDiverged("x")).code, 86);
+  EXPECT_EQ(failure_of(ReplayDiffers("x")).code, 86);
 }
 
 TEST(ExitCodes, ATensorTooBigForTheMachineDoesNotFit) {
@@ -66,6 +67,7 @@ TEST(ExitCodes, SharedFailuresAreToldOnce) {
   EXPECT_TRUE(failure_of(Disagreement("x")).is_shared);
   EXPECT_TRUE(failure_of(ReplicasDiverged("x")).is_shared);
   EXPECT_FALSE(failure_of(PeerLost("x")).is_shared);
+  EXPECT_FALSE(failure_of(ReplayDiffers("x")).is_shared);
 }
 
 }  // namespace

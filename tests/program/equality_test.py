@@ -1,7 +1,7 @@
 # ctest-timeout: 420
-"""Every plan trains to the same bits: losses, gradient norms and weights after 20 steps, with dropout, for each
-family, alone and on two ranks. The bucket size changes nothing either, nor does switching overlap off, nor that the
-ranks are threads."""
+"""Every plan trains to the same bits: losses, gradient norms and weights after 20 steps, with dropout, for each family,
+alone and on two ranks; replays are verified on the way. The bucket size changes nothing either, nor does switching
+overlap off, nor that the ranks are threads."""
 
 import unittest
 
@@ -33,7 +33,7 @@ class EveryPlanTheSameBits(ProgramTest):
         self.assertLess(kept.losses[-1], kept.losses[0])
         for policy in POLICIES:
             with self.subTest(model=model, ranks=ranks, policy=policy):
-                run = self.train(ranks, model=model, checkpointing=policy)
+                run = self.train(ranks, model=model, checkpointing={**policy, "verify": 1})
                 self.assertGreater(sum(step["recompute_seconds"] for step in run.of("step")), 0)
                 self.assertEqual(run.outcome, kept.outcome)
 
