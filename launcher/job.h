@@ -29,4 +29,7 @@ std::unique_ptr<Communicator> connect_ranks(double patience_seconds = 300);
 // waiting.
 void together(Communicator& communicator, const std::function<void()>& work);
 
+// Collective: what to add to `clock`, in seconds, to read rank 0's, to within a trip over the wire.
+double clock_offset(Communicator& communicator, double (*clock)());
+
 }  // namespace reprise

@@ -5,29 +5,10 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "distributed/agreement.h"
+#include "launcher/job.h"
 
 namespace reprise {
 namespace {
-
-// What to add to this rank's clock to read rank 0's: the difference on leaving the quickest of some barriers, which the
-// ranks leave within a trip over the wire of each other.
-double clock_offset(Communicator& communicator) {
-  constexpr int kRounds = 20;
-  double quickest = 0, offset = 0;
-  for (int round = 0; round < kRounds; ++round) {
-    communicator.barrier();  // all arrive at the next one together
-    const double arrived = now_seconds();
-    communicator.barrier();
-    const double left = now_seconds();
-    const double slowest = largest_figures(communicator, {left - arrived})[0];
-    const double clock_of_first = gather_figures(communicator, {left})[0][0].item<double>();
-    if (round > 0 && slowest >= quickest) continue;
-    quickest = slowest;
-    offset = clock_of_first - left;
-  }
-  return offset;
-}
 
 std::string trace_path(const std::string& directory, int rank) {
   std::filesystem::create_directories(directory + "/trace");
@@ -41,7 +22,7 @@ constexpr const char* kKindNames[] = {"forward", "recompute", "backward"};  // o
 RunTrace::RunTrace(const std::string& directory, const StageChain& model, Communicator& communicator)
     : model_(model),
       file_(trace_path(directory, communicator.rank()), communicator.rank(), communicator.describe(communicator.rank()),
-            {"compute", "wire", "step"}, clock_offset(communicator)) {}
+            {"compute", "wire", "step"}, clock_offset(communicator, now_seconds)) {}
 
 void RunTrace::add(const StepReport& report, const Trainer& trainer) {
   enum Lane : size_t { compute, wire, step };
