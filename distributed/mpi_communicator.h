@@ -16,6 +16,10 @@ std::unique_ptr<Communicator> make_mpi_communicator(const Patience& patience);
 // Ends the whole job at once with an exit code: what is left to do after PeerLost. Does not return.
 [[noreturn]] void abort_mpi_job(int exit_code);
 
+// The quickest of some trips of a message to `peer` and back; `peer` makes the same call, and one of the two starts.
+// Blocks without a limit: watch() it. For a rank of mpirun or srun, once connected, between collectives.
+double round_trip_seconds(int peer, bool starts, int bytes, int rounds);
+
 std::string mpi_library_version();
 
 }  // namespace reprise

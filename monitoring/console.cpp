@@ -15,6 +15,16 @@
 #include "monitoring/recent_steps.h"
 
 namespace reprise {
+
+// mpirun gives every rank a terminal of its own; what counts then is where mpirun itself writes.
+bool writes_to_terminal(std::FILE* out) {
+  if (isatty(fileno(out)) != 1) return false;
+  if (std::getenv("OMPI_COMM_WORLD_RANK") == nullptr) return true;
+  std::error_code error;
+  const std::string target = std::filesystem::read_symlink(fmt::format("/proc/{}/fd/1", getppid()), error).string();
+  return target.starts_with("/dev/pts/") || target.starts_with("/dev/tty");
+}
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -31,15 +41,6 @@ std::string compared(const char* what, double planned, double measured, std::str
   if (!(planned > 0 && measured > 0)) return fmt::format("{:<9}  measured {}", what, format(measured));
   return fmt::format("{:<9}  planned {}  measured {}  miss {:+.1f} %", what, format(planned), format(measured),
                      miss_percent(planned, measured));
-}
-
-// mpirun gives every rank a terminal of its own; what counts then is where mpirun itself writes.
-bool writes_to_terminal(std::FILE* out) {
-  if (isatty(fileno(out)) != 1) return false;
-  if (std::getenv("OMPI_COMM_WORLD_RANK") == nullptr) return true;
-  std::error_code error;
-  const std::string target = std::filesystem::read_symlink(fmt::format("/proc/{}/fd/1", getppid()), error).string();
-  return target.starts_with("/dev/pts/") || target.starts_with("/dev/tty");
 }
 
 class Console final : public Sink {

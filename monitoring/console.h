@@ -16,4 +16,7 @@ namespace reprise {
 // the sink's life; failures to write to it are ignored.
 std::unique_ptr<Sink> make_console(std::FILE* out, int64_t every_steps);
 
+// Whether a person sees what is written to `out`, under mpirun too.
+bool writes_to_terminal(std::FILE* out);
+
 }  // namespace reprise
