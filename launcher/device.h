@@ -33,12 +33,13 @@ std::string find_shared_device(const std::vector<std::string>& devices);
 // choice, and products of fp32 in TF32 or not.
 torch::Device use_device(int index, bool tf32);
 
-// Which NCCL this process has. Needs no device.
+// Which NCCL this process has, and which CUDA. Needs no device.
 struct NcclFacts {
   bool is_in_build = false;
   int header_version = 0, library_version = 0;  // 22809 is 2.28.9
   std::string path;                             // of the library whose functions this program calls
   std::vector<std::string> loaded;              // every library of that name in the process
+  int driver_cuda = 0, build_cuda = 0;          // 13000 is 13.0: the newest that the driver knows, 0 without one; ours
 };
 NcclFacts nccl_facts();
 

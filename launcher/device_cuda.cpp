@@ -25,6 +25,8 @@ DeviceFacts describe_device(int index) {
 NcclFacts nccl_facts() {
   NcclFacts facts{.is_in_build = true, .header_version = NCCL_VERSION_CODE};
   ncclGetVersion(&facts.library_version);
+  cudaDriverGetVersion(&facts.driver_cuda);
+  cudaRuntimeGetVersion(&facts.build_cuda);
   Dl_info where{};
   if (dladdr(reinterpret_cast<const void*>(&ncclGetVersion), &where)) facts.path = where.dli_fname;
   const auto note = [](dl_phdr_info* library, size_t, void* loaded) {

@@ -1,147 +1,105 @@
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <torch/types.h>
-#include <torch/utils.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
-#include "checkpointing/step_record.h"
-#include "distributed/mpi_communicator.h"
-#include "launcher/build_facts.h"
 #include "launcher/commands.h"
-#include "launcher/device.h"
+#include "launcher/doctor_checks.h"
+#include "launcher/doctor_facts.h"
 #include "launcher/exit_codes.h"
-#include "launcher/host_facts.h"
 #include "launcher/job.h"
-#include "monitoring/format.h"
+#include "monitoring/console.h"
 #include "monitoring/json_text.h"
 
 namespace reprise {
 namespace {
 
-// The best of three products of 1024 × 1024 matrices, after one to warm up.
-double gemm_flop_per_second() {
-  constexpr int64_t n = 1024;
-  const torch::NoGradGuard no_grad;
-  const torch::Tensor a = torch::ones({n, n}), b = torch::ones({n, n});
-  torch::Tensor c = torch::mm(a, b);
-  double best_seconds = 1e9;
-  for (int i = 0; i < 3; ++i) {
-    const double started = now_seconds();
-    torch::mm_out(c, a, b);
-    best_seconds = std::min(best_seconds, now_seconds() - started);
+using Facts = nlohmann::ordered_json;
+constexpr std::array kWords = {"ok", "warn", "FAIL"}, kColours = {"32", "33", "31"};  // of Health
+
+// A row a host. Of many hosts the first; checks name those that matter, --json has all.
+void print_hosts(const std::vector<Facts>& ranks) {
+  constexpr size_t kMostRows = 12;
+  static constexpr char kRow[] = "{:<{}}  {:>5}  {:>5}  {:>10}  {:>10}  {}\n";
+  size_t width = 4, rows = 0;
+  for (const Facts& facts : ranks) width = std::max(width, facts["host"]["name"].get<std::string>().size());
+  fmt::print(kRow, "host", width, "ranks", "cores", "memory", "free space", "devices");
+  for (const Facts& facts : ranks) {
+    if (facts["mpi"]["local_rank"] != 0 || ++rows > kMostRows) continue;
+    const Facts& host = facts["host"];
+    const double memory = host["memory_bytes"], limit = host["cgroup_limit_bytes"];
+    std::set<std::string> devices;  // a scheduler may show each rank another one
+    for (const Facts& other : ranks) {
+      if (other["host"]["name"] != host["name"]) continue;
+      for (const Facts& device : other["devices"]) devices.insert(device["uuid"].get<std::string>());
+    }
+    fmt::print(
+        kRow, host["name"].get<std::string>(), width, facts["mpi"]["local_ranks"].get<int>(), host["cores"].get<int>(),
+        format_bytes(limit > 0 ? std::min(limit, memory) : memory), format_bytes(facts["directory"]["free_bytes"]),
+        devices.empty() ? "none"
+                        : fmt::format("{} × {}", devices.size(), facts["devices"][0]["name"].get<std::string>()));
   }
-  return 2.0 * n * n * n / best_seconds;
+  if (rows > kMostRows) fmt::print("… and {} more hosts, see --json\n", rows - kMostRows);
 }
 
-nlohmann::ordered_json examine_devices() {
-  nlohmann::ordered_json devices = nlohmann::ordered_json::array();
-  for (int i = 0; i < visible_devices(); ++i) {
-    const DeviceFacts device = describe_device(i);
-    devices.push_back(JSON_FIELDS(device.name, device.address, device.uuid, device.memory_bytes));
+void print_checks(const std::vector<Check>& checks) {
+  const bool is_coloured = writes_to_terminal(stdout) && std::getenv("NO_COLOR") == nullptr;
+  for (const auto& [name, health, found, mend] : checks) {
+    const auto index = static_cast<size_t>(health);
+    const std::string word = fmt::format("{:<4}", kWords[index]);
+    fmt::print("{}  {:<10} {}\n", is_coloured ? fmt::format("\x1b[{}m{}\x1b[0m", kColours[index], word) : word, name,
+               found);
+    if (!mend.empty()) fmt::print("{:<16} → {}\n", "", mend);
   }
-  return devices;
 }
 
-nlohmann::ordered_json examine_nccl() {
-  const NcclFacts nccl = nccl_facts();
-  return {{"in_build", nccl.is_in_build},
-          {"header_version", nccl_version_text(nccl.header_version)},
-          {"version", nccl_version_text(nccl.library_version)},
-          {"path", nccl.path},
-          {"refused", refusal_of(nccl)}};
-}
-
-std::string environment(const char* variable) {
-  const char* text = std::getenv(variable);
-  return text ? text : "";
-}
-
-nlohmann::ordered_json examine() {
-  const HostFacts host = read_host_facts();
-  const Job job = job_from_environment();
-  const std::string mpi = mpi_library_version();
-  const auto has = [&host](const char* flag) { return host.flags.find(flag) != std::string::npos; };
-  return {
-      {"reprise", {{"version", kVersion}, {"commit", kCommit}, {"build", kBuildType}, {"compiler", kCompiler}}},
-      {"host",
-       {{"name", host.host},
-        {"processor", host.processor},
-        {"usable_cores", host.usable_cores},
-        {"memory_bytes", host.memory_bytes},
-        {"cgroup_limit_bytes", host.cgroup_limit_bytes},
-        {"instructions",
-         {{"avx2", has(" avx2 ")},
-          {"avx512", has(" avx512f ")},
-          {"avx512_bf16", has(" avx512_bf16 ")},
-          {"amx_bf16", has(" amx_bf16 ")}}}}},
-      {"mpi",
-       {{"library", mpi.substr(0, mpi.find('\n'))},
-        {"launched", job.is_launched},
-        {"rank", job.rank},
-        {"ranks", job.ranks}}},
-      {"threads", {{"OMP_NUM_THREADS", environment("OMP_NUM_THREADS")}, {"libtorch", at::get_num_threads()}}},
-      {"libtorch", {{"version", kLibTorch}, {"MKL_CBWR", environment("MKL_CBWR")}}},
-      {"nccl", examine_nccl()},
-      {"devices", examine_devices()},
-      {"gemm_flop_per_second", gemm_flop_per_second()},
-  };
-}
-
-void print_page(const nlohmann::ordered_json& facts) {
-  const auto line = [](const char* name, const std::string& value) { fmt::print("{:<14} {}\n", name, value); };
-  const auto text = [&facts](const char* place, const char* when_empty = "") {
-    const auto& value = facts.at(nlohmann::ordered_json::json_pointer(place));
-    const std::string found = value.is_string() ? value.get<std::string>() : value.dump();
-    return found.empty() ? when_empty : found;
-  };
-  line("reprise", fmt::format("{} (commit {}, {}, {})", text("/reprise/version"), text("/reprise/commit"),
-                              text("/reprise/build"), text("/reprise/compiler")));
-  line("libtorch", text("/libtorch/version"));
-  line("host", text("/host/name"));
-  line("processor", fmt::format("{}, {} usable cores", text("/host/processor"), text("/host/usable_cores")));
+int doctor(const std::string& directory, bool as_json) {
+  const std::unique_ptr<Communicator> communicator = connect_ranks(60);
+  communicator->set_wait_limit(30, "doctor");
+  const std::vector<Facts> ranks = gather_facts(*communicator, directory);
+  if (communicator->rank() > 0) return kDone;  // the page's end is the job's: one code, and after the page
+  const std::vector<Check> checks = check_job(ranks);
+  const auto is_red = [](const Check& check) { return check.health == Health::fail; };
+  const int code = std::any_of(checks.begin(), checks.end(), is_red) ? kConfiguration : kDone;
   std::string instructions;
-  for (const auto& [name, present] : facts["host"]["instructions"].items()) instructions += present ? name + " " : "";
-  line("instructions", instructions.empty() ? "none of avx2, avx512, bf16" : instructions);
-  const auto& limit = facts["host"]["cgroup_limit_bytes"];
-  line("memory", fmt::format("{}, cgroup limit {}", format_bytes(facts["host"]["memory_bytes"]),
-                             limit == 0 ? "none" : format_bytes(limit)));
-  line("mpi", text("/mpi/library"));
-  const bool is_launched = facts["mpi"]["launched"];
-  line("ranks",
-       is_launched ? fmt::format("rank {} of {}", text("/mpi/rank"), text("/mpi/ranks")) : "not under mpirun or srun");
-  line("threads", fmt::format("{} a rank (OMP_NUM_THREADS {})", text("/threads/libtorch"),
-                              text("/threads/OMP_NUM_THREADS", "not set")));
-  const bool has_nccl = facts["nccl"]["in_build"];
-  line("nccl", has_nccl ? fmt::format("{}, {}", text("/nccl/version"), text("/nccl/path")) : "not in this build");
-  if (has_nccl && !text("/nccl/refused").empty()) line("", text("/nccl/refused"));
-  for (const auto& device : facts["devices"]) {
-    line("cuda device", fmt::format("{}, {}, at {}", device["name"].get<std::string>(),
-                                    format_bytes(device["memory_bytes"]), device["address"].get<std::string>()));
+  for (const auto& [name, present] : ranks[0]["host"]["instructions"].items())
+    instructions += present ? " " + name : "";
+  fmt::print("{},{}, {:.1f} GFLOP/s in fp32 (1024 × 1024)\n\n", ranks[0]["host"]["processor"].get<std::string>(),
+             instructions.empty() ? " no avx2, avx512, bf16" : instructions,
+             ranks[0]["gemm_flop_per_second"].get<double>() / 1e9);
+  print_hosts(ranks);
+  fmt::print("\n");
+  print_checks(checks);
+  if (!as_json) return code;
+  Facts document = ranks[0];
+  document["ranks"] = ranks;
+  for (const auto& [name, health, found, mend] : checks) {
+    document["checks"].push_back(
+        {{"name", name}, {"state", kWords[static_cast<size_t>(health)]}, {"found", found}, {"mend", mend}});
   }
-  line("matrix product",
-       fmt::format("{:.1f} GFLOP/s in fp32 (1024 × 1024)", facts["gemm_flop_per_second"].get<double>() / 1e9));
-}
-
-int doctor(bool as_json) {
-  const nlohmann::ordered_json facts = examine();
-  print_page(facts);
-  if (as_json) fmt::print("{}\n", json_text(facts));
-  return kDone;
+  fmt::print("{}\n", json_text(document));
+  return code;
 }
 
 }  // namespace
 
 Command add_doctor(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("doctor", "What this machine and this build are: one page");
+  CLI::App* command = app.add_subcommand("doctor", "What this machine, or all of a job's, lack for a run: one page");
+  const auto directory = std::make_shared<std::string>("runs");
   const auto as_json = std::make_shared<bool>(false);
+  command->add_option("--directory", *directory, "Where runs are to be saved: its free space is looked at")
+      ->capture_default_str();
   command->add_flag("--json", *as_json, "One JSON document as the last line");
-  command->footer("Example:\n  reprise doctor --json");
-  return {command, [as_json] { return doctor(*as_json); }};
+  command->footer(
+      "Examples:\n  reprise doctor --json\n  scripts/mpirun.sh --hosts node1,node2 --interface eth0 doctor\nExit code "
+      "78 when a check says FAIL.");
+  return {command, [=] { return doctor(*directory, *as_json); }};
 }
 
 }  // namespace reprise

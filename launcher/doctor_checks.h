@@ -1,0 +1,22 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace reprise {
+
+enum class Health { ok, warn, fail };  // green, yellow, red
+
+struct Check {
+  std::string name;
+  Health health = Health::ok;
+  std::string found;  // of several hosts the worst, by name
+  std::string mend;   // what to type or set; empty when ok
+};
+
+// Judges what gather_facts() returns, by rank. Pure. Of one host there is no check of interfaces and clocks, of one
+// rank none of links.
+std::vector<Check> check_job(const std::vector<nlohmann::ordered_json>& ranks);
+
+}  // namespace reprise
