@@ -165,8 +165,8 @@ double round_trip_seconds(int peer, bool starts, int bytes, int rounds) {
   for (int round = 0; round < rounds; ++round) {
     const double started = steady_seconds();
     for (const bool sends : {starts, !starts}) {
-      const int code = sends ? MPI_Send(message.data(), bytes, MPI_BYTE, peer, kTag, MPI_COMM_WORLD)
-                             : MPI_Recv(message.data(), bytes, MPI_BYTE, peer, kTag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+      const int code = sends ? MPI_Send(message.data(), bytes, MPI_BYTE, peer, 0, MPI_COMM_WORLD)
+                             : MPI_Recv(message.data(), bytes, MPI_BYTE, peer, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
       require_success(code, sends ? "MPI_Send to" : "MPI_Recv from", name);
     }
     quickest = std::min(quickest, steady_seconds() - started);
