@@ -148,7 +148,7 @@ Facts measure_links(Communicator& communicator) {
       if (own != from && own != to) return 0.0;
       return round_trip_seconds(own == from ? to : from, own == from, bytes, rounds) / 2;
     };
-    const double quick = largest_figures(communicator, {one_way_seconds(kShortBytes, 1)})[0];
+    const double quick = largest_figures(communicator, {one_way_seconds(kShortBytes, 3)})[0];
     const int bytes = quick < 0.02 ? kLongBytes : kShortBytes;
     const double latency = one_way_seconds(1, 100), seconds = one_way_seconds(bytes, 3);
     if (own != from) continue;

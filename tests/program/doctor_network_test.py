@@ -28,7 +28,7 @@ class DoctorOfTwoHosts(ProgramTest):
         self.assertRegex(page, r"(?m)^h1 +1 +\d.*\nh2 +1 +\d")
         self.assertEqual(checks["interface"]["found"], "h1: MPI eth0 (10.77.0.1); NCCL any")
         rate = float(re.search(r"\((.*) Gbit/s\)", checks["bandwidth"]["found"]).group(1))
-        self.assertLess(rate, 1.2)  # the bucket lets 128 KiB through at once
+        self.assertLess(rate, 2.1)  # the bucket lets 128 KiB through at once: half of the shorter message
         self.assertIn("rank 0 on h1 to rank 1 on h2", checks["bandwidth"]["found"])
 
     def test_broken_link_and_directory(self):
