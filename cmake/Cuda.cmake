@@ -25,6 +25,8 @@ endif()
 if(NOT CMAKE_CUDA_HOST_COMPILER AND NOT DEFINED ENV{CUDAHOSTCXX})
   set(CMAKE_CUDA_HOST_COMPILER "${CMAKE_CXX_COMPILER}")
 endif()
+# CMake tries the compiler by linking a program, for which nvcc looks into a lib64 that the wheels do not have.
+set(ENV{LIBRARY_PATH} "${_nvidia}/cu13/lib:$ENV{LIBRARY_PATH}")
 enable_language(CUDA)
 if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 13)
   message(FATAL_ERROR "REPRISE_CUDA=ON needs nvcc 13, the release that LibTorch was built with; "
