@@ -62,6 +62,7 @@ Heartbeat::~Heartbeat() {
   if (communicator_.size() == 1) return;
   communicator_.pulse().is_watched = false;
   thread_ = {};  // stops and joins
+  ender_ = {};
   for (const int process : processes_) close(process);
   close(socket_);
 }
@@ -127,8 +128,9 @@ void Heartbeat::run(const std::stop_token& stop) {
 }
 
 void Heartbeat::take_beats() {
-  for (Beat beat; recv(socket_, &beat, sizeof beat, MSG_TRUNC) >= 0;) {
-    if (beat.token != token_ || beat.rank >= witnesses_.size()) continue;
+  Beat beat;
+  for (ssize_t bytes; (bytes = recv(socket_, &beat, sizeof beat, MSG_TRUNC)) >= 0;) {
+    if (bytes != sizeof beat || beat.token != token_ || beat.rank >= witnesses_.size()) continue;
     if (beat.flags & Beat::ending) end("ended by the verdict of " + communicator_.describe(beat.rank), false);
     const std::lock_guard lock(mutex_);
     Witness& witness = witnesses_[beat.rank];
@@ -175,6 +177,7 @@ void Heartbeat::send(uint32_t flags) const {
 }
 
 void Heartbeat::act(double gap_seconds) {
+  if (is_ending_) return;
   const std::lock_guard lock(mutex_);
   const auto& names = communicator_.place().names;
   const int own = communicator_.rank();
@@ -212,14 +215,14 @@ void Heartbeat::warn_of_unheard() const {
 void Heartbeat::end(const std::string& why, bool says_it) {
   if (is_ending_.exchange(true)) return;
   if (says_it) send(Beat::ending);
-  std::thread([this, why, says_it] {
+  ender_ = std::jthread([this, why, says_it] {
     setting_.arm();
     if (says_it) setting_.say(why);
     write_events(why);
     pause_for(says_it ? kOthersWrite : kOthersEnd);
     communicator_.abort(why);
     setting_.end_job();
-  }).detach();
+  });
 }
 
 std::string Heartbeat::on_term() {

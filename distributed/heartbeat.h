@@ -66,6 +66,7 @@ class Heartbeat {
   std::atomic<bool> is_ending_ = false;
   std::mutex mutex_;  // of this class's threads; guards what follows
   std::vector<Witness> witnesses_;
+  std::jthread ender_;   // of the job, once there is a verdict; started by the heartbeat's thread
   std::jthread thread_;  // last: it uses the others
 };
 

@@ -1,8 +1,12 @@
 // Heartbeats of ranks that are threads, by real datagrams over the loopback interface.
 #include "distributed/heartbeat.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <array>
 #include <condition_variable>
 #include <fstream>
 #include <future>
@@ -146,6 +150,52 @@ TEST(Heartbeat, AnOrderlyEndIsNoDeath) {
       communicator.barrier();
     });
   }
+  EXPECT_EQ(job.ended, 0);
+  EXPECT_TRUE(job.lines.empty());
+}
+
+TEST(Heartbeat, WhoLeavesExplainsItself) {
+  Job job;
+  run_as_threads(2, [&](Communicator& communicator) {
+    auto heartbeat = std::make_unique<Heartbeat>(communicator, job.setting(communicator.rank()));
+    communicator.set_wait_limit(0.5, "step 3");
+    communicator.barrier();
+    if (communicator.rank() == 1) heartbeat = nullptr;
+    if (communicator.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+    communicator.barrier();
+  });
+  EXPECT_TRUE(job.lines.empty()) << job.lines.front();
+}
+
+// To every UDP socket of this process, with and without the length of a real beat.
+void send_forged_beats() {
+  const int sender = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  for (int file = 3; file < 200; ++file) {
+    sockaddr_in to{};
+    socklen_t length = sizeof to;
+    int type = 0;
+    socklen_t type_length = sizeof type;
+    getsockopt(file, SOL_SOCKET, SO_TYPE, &type, &type_length);
+    if (type != SOCK_DGRAM || getsockname(file, reinterpret_cast<sockaddr*>(&to), &length) != 0) continue;
+    const std::array<uint32_t, 256> ends_the_job{0, 0, 0, 2};  // token, rank, flags
+    for (const size_t bytes : {0UL, 16UL, sizeof ends_the_job}) {
+      sendto(sender, ends_the_job.data(), bytes, 0, reinterpret_cast<const sockaddr*>(&to), length);
+    }
+  }
+  close(sender);
+}
+
+TEST(Heartbeat, DatagramsWithoutTheTokenAreNotHeard) {
+  Job job;
+  run_as_threads(3, [&](Communicator& communicator) {
+    const Heartbeat heartbeat(communicator, job.setting(communicator.rank()));
+    communicator.set_wait_limit(10, "step 3");
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      if (communicator.rank() == 2) send_forged_beats();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      communicator.barrier();
+    }
+  });
   EXPECT_EQ(job.ended, 0);
   EXPECT_TRUE(job.lines.empty());
 }
