@@ -1,3 +1,4 @@
+# ctest-processors: 1
 # ctest-timeout: 420
 """Bad configurations, bad data and ranks that disagree: each ends at once with the documented exit code and one
 message that names the place, and leaves nothing that could be taken for a run."""

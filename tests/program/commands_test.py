@@ -1,3 +1,4 @@
+# ctest-processors: 1
 # ctest-timeout: 300
 """Every command as a user meets it: help with an example, tables with --json, the files of a run, the same sample
 twice."""

@@ -1,3 +1,4 @@
+# ctest-processors: 1
 # ctest-timeout: 300
 """Data from end to end: tokenizers, JSON lines, folders, shards of other programs, and what training makes of them."""
 

@@ -1,8 +1,9 @@
+# ctest-processors: 1
+# ctest-timeout: 180
 """The experiments of `reprise bench` at a tiny size: what must hold of their figures, their files, their mistakes.
 
 Times are not judged here; tests/program/experiments_speed_test.py does that, alone on the machine.
 """
-# ctest-timeout: 180
 
 import json
 import unittest

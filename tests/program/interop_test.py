@@ -1,3 +1,4 @@
+# ctest-processors: 1
 """`reprise import` and `reprise export`: logits equal to those of transformers in both directions, where a Python with
 torch and transformers is found (this one, or REPRISE_TRANSFORMERS=PYTHON); what a user meets, anywhere."""
 
