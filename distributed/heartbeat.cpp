@@ -12,6 +12,8 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <future>
 #include <system_error>
 
 #include "distributed/agreement.h"
@@ -41,10 +43,14 @@ static_assert(std::is_trivially_copyable_v<Beat> && sizeof(Beat) < 1200, "fits o
 
 void pause_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
-std::string host_name() {
-  std::array<char, 256> name{};
+// Equal for processes that can watch each other: of one host, and of one namespace of process numbers.
+std::string process_space() {
+  std::array<char, 256> name{}, numbers{};
   gethostname(name.data(), name.size() - 1);
-  return name.data();
+  if (readlink("/proc/self/ns/pid", numbers.data(), numbers.size() - 1) < 0) numbers = {};
+  std::string boot;
+  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
+  return fmt::format("{} {} {}", name.data(), numbers.data(), boot);
 }
 
 }  // namespace
@@ -72,7 +78,7 @@ void Heartbeat::open_socket() {
   sockaddr_in own{};
   own.sin_family = AF_INET;
   const bool is_one_host = communicator_.local_size() == communicator_.size();
-  const uint32_t chosen = is_one_host ? 0 : job_interface().address;
+  const uint32_t chosen = is_one_host ? 0 : job_address();
   own.sin_addr.s_addr = chosen != 0 ? chosen : htonl(INADDR_LOOPBACK);
   if (socket_ < 0 || bind(socket_, reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0) {
     throw std::system_error(errno, std::generic_category(), "the heartbeat's UDP socket");
@@ -88,7 +94,7 @@ void Heartbeat::meet_the_others() {
   }
   const uint64_t address = static_cast<uint64_t>(own.sin_addr.s_addr) << 16 | own.sin_port;
   const std::vector<std::string> facts =
-      gather_texts(communicator_, fmt::format("{} {} {} {}", address, getpid(), token_, host_name()));
+      gather_texts(communicator_, fmt::format("{} {} {} {}", address, getpid(), token_, process_space()));
   const bool is_collector = communicator_.rank() < kCollectors;
   for (size_t rank = 0; rank < facts.size(); ++rank) {
     size_t at = 0;
@@ -101,28 +107,33 @@ void Heartbeat::meet_the_others() {
     const auto process = static_cast<pid_t>(next());
     const uint64_t token = next();
     if (rank == 0) token_ = token;
-    const bool is_here = facts[rank].substr(at) == host_name() && process != getpid();
+    const bool is_here = facts[rank].substr(at) == process_space() && process != getpid();
     processes_.push_back(is_collector && is_here ? static_cast<int>(syscall(SYS_pidfd_open, process, 0)) : -1);
   }
 }
 
 void Heartbeat::run(const std::stop_token& stop) {
-  double last = steady_seconds();
+  double last = steady_seconds(), last_beat = last;
   while (!stop.stop_requested()) {
     std::vector<pollfd> watched{{socket_, POLLIN, 0}};
     for (const int process : processes_) watched.push_back({process, POLLIN, 0});  // negative ones are passed over
-    const double left = std::clamp(last + kBeat - steady_seconds(), 0.0, kBeat);
+    const double left = std::clamp(last_beat + kBeat - steady_seconds(), 0.0, kBeat);
     poll(watched.data(), watched.size(), static_cast<int>(left * 1e3) + 1);
-    // Processes first: whoever said goodbye did so before its end.
+    const double now = steady_seconds();
+    grow_older(now - std::exchange(last, now));
+    take_beats();  // whoever said goodbye did so before its end
+    bool is_due = now - last_beat >= kBeat;
     for (size_t rank = 0; rank < processes_.size(); ++rank) {
       if (watched[rank + 1].revents == 0) continue;
       close(std::exchange(processes_[rank], -1));
       const std::lock_guard lock(mutex_);
       witnesses_[rank].is_dead = true;
-      last = -1;  // and judge at once
+      is_due = true;
     }
-    take_beats();
-    if (const double now = steady_seconds(); now - last >= kBeat) tick(last < 0 ? 0 : now - last), last = now;
+    if (!is_due) continue;
+    note_own();
+    send(0);
+    act(now - std::exchange(last_beat, now));
   }
   send(Beat::leaving);
 }
@@ -142,27 +153,28 @@ void Heartbeat::take_beats() {
   }
 }
 
-void Heartbeat::tick(double gap_seconds) {
-  const double gap = gap_seconds > kLongestGap ? 0 : gap_seconds;
-  {
-    const std::lock_guard lock(mutex_);
-    for (Witness& witness : witnesses_) {
-      witness.silent_seconds += gap;
-      witness.idle_seconds += gap;
-    }
-    Witness& own = witnesses_[communicator_.rank()];
-    const Standing now = communicator_.pulse().standing();
-    if (now.events != own.standing.events) own.idle_seconds = 0;
-    own.standing = now;
-    own.silent_seconds = 0;
-    own.is_heard = true;
+void Heartbeat::grow_older(double gap_seconds) {
+  if (gap_seconds > kLongestGap) return;
+  const std::lock_guard lock(mutex_);
+  for (Witness& witness : witnesses_) {
+    witness.silent_seconds += gap_seconds;
+    witness.idle_seconds += gap_seconds;
   }
-  send(0);
-  act(gap);
+}
+
+void Heartbeat::note_own() {
+  const std::lock_guard lock(mutex_);
+  Witness& own = witnesses_[communicator_.rank()];
+  const Standing now = communicator_.pulse().standing();
+  if (now.events != own.standing.events) own.idle_seconds = 0;
+  own.standing = now;
+  own.silent_seconds = 0;
+  own.is_heard = true;
 }
 
 void Heartbeat::send(uint32_t flags) const {
   const int own = communicator_.rank();
+  if (is_leaving_) flags |= Beat::leaving;
   const bool to_all = own < kCollectors || flags != 0;
   const int receivers = to_all ? communicator_.size() : kCollectors;
   const Beat beat{token_, static_cast<uint32_t>(own), flags, witnesses_[own].idle_seconds, witnesses_[own].standing};
@@ -184,8 +196,12 @@ void Heartbeat::act(double gap_seconds) {
   if (own >= kCollectors) {
     const double limit = witnesses_[own].standing.limit_seconds;
     const double heard = std::min(witnesses_[0].silent_seconds, witnesses_[1].silent_seconds);
-    const bool is_cut_off = witnesses_[own].idle_seconds > limit && heard > limit;
-    if (is_cut_off) end(fmt::format("cut off: nothing from {} or {} for {:.1f} s", names[0], names[1], heard), false);
+    const bool was_heard = witnesses_[0].is_heard && witnesses_[1].is_heard;
+    const bool do_leave = witnesses_[0].is_leaving || witnesses_[1].is_leaving;
+    if (was_heard && !do_leave && witnesses_[own].idle_seconds > limit && heard > limit) {
+      end(fmt::format("{} is cut off: nothing from {} or {} for {:.1f} s", names[own], names[0], names[1], heard),
+          own == kCollectors);
+    }
     return;
   }
   const Verdict verdict = judge(witnesses_, names, setting_.describe);
@@ -218,7 +234,7 @@ void Heartbeat::end(const std::string& why, bool says_it) {
   ender_ = std::jthread([this, why, says_it] {
     setting_.arm();
     if (says_it) setting_.say(why);
-    write_events(why);
+    try_to_write_events(why);
     pause_for(says_it ? kOthersWrite : kOthersEnd);
     communicator_.abort(why);
     setting_.end_job();
@@ -244,13 +260,20 @@ std::string Heartbeat::on_term() {
     }
     send(Beat::leaving);  // this end is no death of its own
   }
-  write_events(words.empty() ? "ended by TERM" : words);
+  try_to_write_events(words.empty() ? "ended by TERM" : words);
   return words;
 }
 
 void Heartbeat::leave_it_to_collectors() const {
   pause_for(kOtherCollector + 5 * kBeat);
   if (is_ending_) pause_for(60);  // the verdict's thread ends the process
+}
+
+void Heartbeat::try_to_write_events(const std::string& why) const {
+  std::packaged_task<void()> task([this, why] { write_events(why); });  // which keeps what it throws
+  const std::future<void> written = task.get_future();
+  std::thread(std::move(task)).detach();
+  written.wait_for(std::chrono::duration<double>(kOthersWrite));  // a disk may hang
 }
 
 void Heartbeat::write_events(const std::string& why) const {

@@ -39,6 +39,9 @@ class Heartbeat {
   // heartbeats say, writes the events and returns what this rank has to say about it, often nothing.
   std::string on_term();
 
+  // This rank fails and says why itself: as if it had said goodbye, though it may take a while to get there.
+  void leave() { is_leaving_ = true; }
+
   // The main thread met PeerLost, but collectors see more: returns when they had time to end the job and did not.
   void leave_it_to_collectors() const;
 
@@ -47,11 +50,13 @@ class Heartbeat {
   void meet_the_others();
   void run(const std::stop_token& stop);
   void take_beats();
-  void tick(double gap_seconds);
+  void grow_older(double gap_seconds);
+  void note_own();
   void send(uint32_t flags) const;
   void act(double gap_seconds);
   void warn_of_unheard() const;
   void end(const std::string& why, bool says_it);
+  void try_to_write_events(const std::string& why) const;
   void write_events(const std::string& why) const;
 
   Communicator& communicator_;
@@ -63,7 +68,7 @@ class Heartbeat {
   double judged_seconds_ = 0;        // for so long has a verdict stood
   double unwarned_seconds_ = 1e9;    // since the last warning
   double age_seconds_ = 0;
-  std::atomic<bool> is_ending_ = false;
+  std::atomic<bool> is_ending_ = false, is_leaving_ = false;
   std::mutex mutex_;  // of this class's threads; guards what follows
   std::vector<Witness> witnesses_;
   std::jthread ender_;   // of the job, once there is a verdict; started by the heartbeat's thread

@@ -118,7 +118,8 @@ class NcclCommunicator : public Communicator {
 
   void abort(const std::string& reason) noexcept override {
     host_.abort(reason);
-    const std::unique_lock lock(mutex_, std::try_to_lock);  // held by a call that hangs: the process's end ends it
+    std::unique_lock lock(mutex_, std::defer_lock);  // held by a call that hangs: the process's end ends it
+    for (int attempt = 0; attempt < 50 && !lock.try_lock(); ++attempt) std::this_thread::sleep_for(kLook);
     if (lock && failure_.empty()) fail("work", "is given up: " + reason);
   }
 

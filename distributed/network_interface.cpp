@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <cstdlib>
+#include <string>
 
 namespace reprise {
 namespace {
@@ -12,32 +13,34 @@ namespace {
 // The first name of a list; "" of one that excludes or that gives networks, not names.
 std::string first_name(const char* variable) {
   const char* value = std::getenv(variable);
-  if (value == nullptr) return {};
-  std::string list(value);
-  if (list.starts_with('=')) list.erase(0, 1);  // NCCL's mark for a whole name
+  const std::string list = value != nullptr ? value : "";
   const std::string name = list.substr(0, list.find(','));
   return name.starts_with('^') || name.find('/') != std::string::npos ? "" : name;
 }
 
+// Of the first interface whose name begins so, which is up and no loopback; 0: none.
+uint32_t find_address(const ifaddrs* list, const std::string& beginning) {
+  for (const ifaddrs* each = list; each != nullptr; each = each->ifa_next) {
+    const bool is_usable = each->ifa_addr != nullptr && each->ifa_addr->sa_family == AF_INET &&
+                           (each->ifa_flags & IFF_RUNNING) != 0 && (each->ifa_flags & IFF_LOOPBACK) == 0;
+    if (!is_usable || !std::string(each->ifa_name).starts_with(beginning)) continue;
+    return reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr.s_addr;
+  }
+  return 0;
+}
+
 }  // namespace
 
-NetworkInterface job_interface() {
+uint32_t job_address() {
   std::string name = first_name("OMPI_MCA_btl_tcp_if_include");
   if (name.empty()) name = first_name("NCCL_SOCKET_IFNAME");
+  if (name.starts_with('=')) name.erase(0, 1);  // NCCL's mark for a whole name; else it takes beginnings, too
   ifaddrs* list = nullptr;
-  if (getifaddrs(&list) != 0) return {};
-  NetworkInterface found;
-  for (const ifaddrs* each = list; each != nullptr && found.name.empty(); each = each->ifa_next) {
-    const bool is_usable = each->ifa_addr != nullptr && each->ifa_addr->sa_family == AF_INET &&
-                           (each->ifa_flags & IFF_UP) != 0 && (each->ifa_flags & IFF_LOOPBACK) == 0;
-    if (name.empty() ? !is_usable
-                     : each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET || name != each->ifa_name) {
-      continue;
-    }
-    found = {each->ifa_name, reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr.s_addr, !name.empty()};
-  }
+  if (getifaddrs(&list) != 0) return 0;
+  uint32_t address = find_address(list, name);
+  if (address == 0) address = find_address(list, "");
   freeifaddrs(list);
-  return found;
+  return address;
 }
 
 }  // namespace reprise

@@ -52,6 +52,7 @@ int Pulse::begin_call(const Call& call) {
   last_calls_[2 * (n % Standing::kCalls)].store(call.bytes, std::memory_order_relaxed);
   last_calls_[2 * (n % Standing::kCalls) + 1].store(call.what, std::memory_order_relaxed);
   calls_.store(n + 1, std::memory_order_release);
+  std::atomic_thread_fence(std::memory_order_release);  // before what the next call writes
   note(PulseEvent::call, call.bytes);
   uint64_t mixed =
       (call.bytes ^ call.what * 0x9e3779b97f4a7c15) + n;  // a Fibonacci hash: its upper bits are well mixed

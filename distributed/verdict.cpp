@@ -31,6 +31,8 @@ Verdict find_mismatch(const std::vector<Witness>& witnesses, const std::vector<s
     if (calls > 0) first = std::min(first, calls - std::min<uint64_t>(calls, Standing::kCalls));
     end = std::max(end, calls);
   }
+  first =
+      std::max(first, end - std::min<uint64_t>(end, Standing::kCalls));  // a silent rank's last calls are far behind
   for (uint64_t n = first; n < end; ++n) {
     std::map<std::pair<uint64_t, uint64_t>, std::vector<int>> parties;
     bool is_complete = true;  // else most may still be taken for the odd ones
@@ -66,8 +68,9 @@ Verdict judge(const std::vector<Witness>& witnesses, const std::vector<std::stri
   if (std::any_of(witnesses.begin(), witnesses.end(), [](const Witness& each) { return each.is_leaving; })) return {};
   if (Verdict mismatch = find_mismatch(witnesses, names); mismatch.is_end()) return mismatch;
 
+  // By what it said itself: while others move, one whose heartbeats get lost holds nobody up.
   const auto is_overdue = [](const Witness& each) {
-    return each.is_heard && each.idle_seconds > each.standing.limit_seconds;
+    return each.is_heard && each.idle_seconds - each.silent_seconds > each.standing.limit_seconds;
   };
   const int overdue = longest_idle(witnesses, is_overdue);
   if (overdue < 0) return {};
@@ -99,7 +102,7 @@ Verdict judge(const std::vector<Witness>& witnesses, const std::vector<std::stri
   if (!do_all_wait) return {};
   return {Finding::undelivered, overdue,
           fmt::format("all ranks are alive and wait, and nothing arrives: {} for {:.1f} s at {}; look at the network "
-                      "between the hosts",
+                      "between the hosts, and at the devices",
                       names[overdue], witnesses[overdue].idle_seconds, where(overdue))};
 }
 

@@ -32,7 +32,7 @@ using DescribePosition = std::function<std::string(uint64_t position)>;
 
 // Pure. Says what holds a job up, by rank:
 // dead: its process is gone. mismatch: it makes another call than most; seen before data meet, for their tags differ.
-// The others need somebody who has exceeded its limit:
+// The others need a rank that says that it has exceeded its limit:
 // silent: no heartbeats for half of that. stuck: alive, does not wait for others and does not move.
 // slow: does move, so the others have to wait. undelivered: all wait, all are alive: nothing arrives.
 // While a rank leaves, only a dead one ends the job: who leaves explains itself.

@@ -50,6 +50,8 @@ JointChoice choose_together(Config& config, Communicator& communicator, const De
   const double seconds = config.micro_sequences == kAuto ? 2 : 4;  // several micro-batches to measure, or one
   const auto measure = [&](const Config& candidate) {              // on every rank; the slowest one counts
     CostTable costs;
+    const double limit = communicator.pulse().standing().limit_seconds;
+    communicator.pulse().set_limit(Pulse::kLastResort * limit);  // nobody moves meanwhile, for long with a large model
     together(communicator, [&] {
       costs = cached_costs(candidate, device, communicator.size(), seconds, [&] {
         if (communicator.rank() != 0) return;
@@ -58,6 +60,7 @@ JointChoice choose_together(Config& config, Communicator& communicator, const De
         std::fflush(stdout);
       });
     });
+    communicator.pulse().set_limit(limit);
     take_worst(communicator, costs);
     costs.wire = wire;
     return costs;

@@ -13,6 +13,11 @@
 #include "training/durable_file.h"
 
 namespace reprise {
+namespace {
+
+constexpr double kSlowestDisk = 10e6;  // bytes a second, for a rank's share: slower than that it hangs
+
+}  // namespace
 
 std::unique_ptr<RunLock> lock_run(const Config& config) {
   const std::string& directory = config.run.directory;
@@ -59,6 +64,7 @@ RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, con
       trainer_(trainer),
       facts_(snapshot_facts(config, facts, communicator.size())),
       directory_(directory),
+      slowest_seconds_(static_cast<double>(SnapshotWriter::host_bytes(layout, communicator.size())) / kSlowestDisk),
       writer_(disk_, communicator, model, layout, trainer.states(),
               {.folder = snapshot_folder(config.run.directory),
                .suffix = fmt::format("{}-{}", config.run.name, attempt),
@@ -73,7 +79,7 @@ void RunSnapshots::step_ended(const Tell& tell) {
 
 void RunSnapshots::save(const Tell& tell) {
   const double asked = now_seconds();
-  if (writer_.is_busy()) trainer_.expect_long_wait(Phase::save);
+  trainer_.expect_long_wait(Phase::save, slowest_seconds_);
   report(writer_.finish(), tell);
   trainer_.require_equal_replicas();
   Manifest manifest{trainer_.progress(), facts_, {}};
@@ -82,7 +88,10 @@ void RunSnapshots::save(const Tell& tell) {
   stall_seconds_ = now_seconds() - asked;
 }
 
-void RunSnapshots::finish(const Tell& tell) { report(writer_.finish(), tell); }
+void RunSnapshots::finish(const Tell& tell) {
+  trainer_.expect_long_wait(Phase::save, slowest_seconds_);
+  report(writer_.finish(), tell);
+}
 
 void RunSnapshots::report(const std::optional<SnapshotOutcome>& outcome, const Tell& tell) {
   if (!outcome) return;

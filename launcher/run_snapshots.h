@@ -47,7 +47,8 @@ class RunSnapshots {
   const Trainer& trainer_;
   const std::map<std::string, std::string> facts_;
   const RunDirectory* const directory_;
-  double stall_seconds_ = 0;  // of the save under way
+  const double slowest_seconds_;  // a save may take as long as on the slowest disk
+  double stall_seconds_ = 0;      // of the save under way
   Disk disk_;
   SnapshotWriter writer_;
 };

@@ -31,7 +31,6 @@
 #include "training/errors.h"
 
 namespace reprise {
-
 namespace {
 
 constexpr double kStartPatience = 10;     // the start may take so many deadlines
@@ -69,6 +68,7 @@ class RankRun {
       vigil_.leave_it_to_collectors();
       throw;
     } catch (...) {
+      vigil_.leave();
       const Failure failure = describe_failure(std::current_exception());
       if (failure.code != kDoesNotFit || !trainer_) throw;
       const std::string rank = communicator_.describe(communicator_.rank());

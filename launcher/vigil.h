@@ -16,6 +16,7 @@ class Vigil {
   Vigil(const Vigil&) = delete;
   Vigil& operator=(const Vigil&) = delete;
 
+  void leave() { heartbeat_.leave(); }                                          // on any other failure
   void leave_it_to_collectors() const { heartbeat_.leave_it_to_collectors(); }  // on PeerLost
 
  private:

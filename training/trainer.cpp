@@ -221,9 +221,10 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
   return report;
 }
 
-void Trainer::expect_long_wait(Phase phase) const {
+void Trainer::expect_long_wait(Phase phase, double at_least_seconds) const {
   move_to(phase);
-  communicator_.set_wait_limit(std::max(kPatience * setting_.deadline_seconds, wait_limit()), name_of(phase));
+  communicator_.set_wait_limit(std::max({kPatience * setting_.deadline_seconds, wait_limit(), at_least_seconds}),
+                               name_of(phase));
 }
 
 void Trainer::move_to(Phase phase) const { communicator_.pulse().move_to(position(step_, phase)); }

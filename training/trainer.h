@@ -58,7 +58,7 @@ class Trainer {
   EvaluationReport evaluate(const TokenShards& shards, int64_t most_windows);
 
   // Room for what happens between steps and takes longer than one (start, evaluation, save): sets the wait limit.
-  void expect_long_wait(Phase phase) const;
+  void expect_long_wait(Phase phase, double at_least_seconds = 0) const;
   void move_to(Phase phase) const;  // for the heartbeat: what the main thread turns to
 
   // What a snapshot holds: the flat tensors of parameters and optimizer, and where training stands; the host waits for

@@ -46,6 +46,10 @@ struct Job {
     std::unique_lock lock(mutex);
     EXPECT_TRUE(changed.wait_for(lock, std::chrono::duration<double>(kPatience), [&] { return ended >= ranks; }));
   }
+  bool has_line() {
+    const std::lock_guard lock(mutex);
+    return !lines.empty();
+  }
   std::string line() {
     const std::lock_guard lock(mutex);
     EXPECT_EQ(lines.size(), 1U);
@@ -131,7 +135,7 @@ TEST(Heartbeat, ASlowRankEndsNothing) {
   run_as_threads(2, [&](Communicator& communicator) {
     Heartbeat heartbeat(communicator, job.setting(communicator.rank()));
     communicator.set_wait_limit(1.5, "step 3");
-    for (int move = 0; communicator.rank() == 1 && move < 25; ++move) {
+    for (int move = 0; communicator.rank() == 1 && move < 10 * kPatience && !job.has_line(); ++move) {
       communicator.pulse().move_to(move);
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
@@ -157,11 +161,11 @@ TEST(Heartbeat, AnOrderlyEndIsNoDeath) {
 TEST(Heartbeat, WhoLeavesExplainsItself) {
   Job job;
   run_as_threads(2, [&](Communicator& communicator) {
-    auto heartbeat = std::make_unique<Heartbeat>(communicator, job.setting(communicator.rank()));
-    communicator.set_wait_limit(0.5, "step 3");
+    const auto heartbeat = std::make_unique<Heartbeat>(communicator, job.setting(communicator.rank()));
+    communicator.set_wait_limit(1, "step 3");
     communicator.barrier();
-    if (communicator.rank() == 1) heartbeat = nullptr;
-    if (communicator.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+    if (communicator.rank() == 1) heartbeat->leave();
+    if (communicator.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
     communicator.barrier();
   });
   EXPECT_TRUE(job.lines.empty()) << job.lines.front();
