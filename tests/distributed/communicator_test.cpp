@@ -2,6 +2,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -147,12 +148,14 @@ TEST(Failure, MessagesOfDifferentCallsNeverMeet) {
 }
 
 TEST(Failure, AbortFromAnotherThreadEndsTheWait) {
+  std::promise<void> over;
   run_as_threads(2, [&](Communicator& communicator) {
     communicator.set_wait_limit(1e6, "step 3");
-    if (communicator.rank() == 1) return communicator.abort("given up");
+    if (communicator.rank() == 1) return over.get_future().wait();
     std::jthread other([&] { communicator.abort("rank 1 is stuck"); });
     auto flat = torch::ones({100});
     EXPECT_NE(lost_message([&] { communicator.start_sum(flat)->wait(); }).find("rank 1 is stuck"), std::string::npos);
+    over.set_value();
   });
 }
 
