@@ -2,6 +2,7 @@
 #include "distributed/heartbeat.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,6 +18,10 @@
 namespace reprise {
 namespace {
 
+std::string events_path(int rank) {
+  return fmt::format("{}heartbeat_test.{}.rank{}", testing::TempDir(), getpid(), rank);
+}
+
 constexpr double kPatience = 30;  // for what should take tenths of a second
 
 // What the ranks' heartbeats did to a job, and how its main threads learn of it.
@@ -28,7 +33,7 @@ struct Job {
 
   HeartbeatSetting setting(int rank) {
     return {.describe = [](uint64_t position) { return "place " + std::to_string(position); },
-            .events_path = testing::TempDir() + "heartbeat_test.rank" + std::to_string(rank) + ".events",
+            .events_path = events_path(rank),
             .say =
                 [this](const std::string& line) {
                   const std::lock_guard lock(mutex);
@@ -58,7 +63,7 @@ struct Job {
 };
 
 std::string events_of(int rank) {
-  std::ifstream file(testing::TempDir() + "heartbeat_test.rank" + std::to_string(rank) + ".events");
+  std::ifstream file(events_path(rank));
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
@@ -81,7 +86,7 @@ TEST(Heartbeat, AStuckRankIsNamedOnceAndAllWriteTheirEvents) {
       if (communicator.rank() != stuck) wait_in(communicator, torch::ones({1000}));
       job.wait_for_end(3);
     });
-    EXPECT_EQ(job.line().find(name + " is stuck: alive, but for 1."), 0U) << job.line();
+    EXPECT_EQ(job.line().find(name + " is stuck: alive, but for "), 0U) << job.line();
     EXPECT_NE(job.line().find("s at place " + std::to_string(40 + stuck)), std::string::npos) << job.line();
     for (int rank = 0; rank < 3; ++rank) {
       EXPECT_NE(events_of(rank).find(" place " + std::to_string(40 + rank) + "\n"), std::string::npos);
