@@ -22,7 +22,7 @@ std::string first_name(const char* variable) {
 uint32_t find_address(const ifaddrs* list, const std::string& beginning) {
   for (const ifaddrs* each = list; each != nullptr; each = each->ifa_next) {
     const bool is_usable = each->ifa_addr != nullptr && each->ifa_addr->sa_family == AF_INET &&
-                           (each->ifa_flags & IFF_RUNNING) != 0 && (each->ifa_flags & IFF_LOOPBACK) == 0;
+                           (each->ifa_flags & IFF_UP) != 0 && (each->ifa_flags & IFF_LOOPBACK) == 0;
     if (!is_usable || !std::string(each->ifa_name).starts_with(beginning)) continue;
     return reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr.s_addr;
   }
