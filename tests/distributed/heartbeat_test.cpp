@@ -95,7 +95,7 @@ TEST(Heartbeat, AStuckRankIsNamedOnceAndAllWriteTheirEvents) {
   }
 }
 
-// Drop, swap, resize and retype one of three buckets on one rank.
+// Drop, swap, resize and retype one of three buckets on one rank. The disk for the events is full meanwhile.
 TEST(Heartbeat, AMismatchIsNamedBeforeAnyLimit) {
   const auto flat = [](torch::Dtype type = torch::kFloat32) { return torch::ones({3000}, type); };
   const auto bucket = [](const torch::Tensor& all, int64_t i) { return all.narrow(0, 1000 * i, 1000); };
@@ -110,7 +110,10 @@ TEST(Heartbeat, AMismatchIsNamedBeforeAnyLimit) {
     const int odd = static_cast<int>(i % 3);
     Job job;
     run_as_threads(3, [&](Communicator& communicator) {
-      Heartbeat heartbeat(communicator, job.setting(communicator.rank()));
+      HeartbeatSetting setting = job.setting(communicator.rank());
+      setting.events_path = "/dev/full";
+      Heartbeat heartbeat(communicator, setting);
+      for (int move = 0; move < 2000; ++move) communicator.pulse().move_to(move);
       communicator.set_wait_limit(1e5, "step 3");
       const torch::Tensor own = flat();
       const std::vector<torch::Tensor> usual{bucket(own, 0), bucket(own, 1), bucket(own, 2)};

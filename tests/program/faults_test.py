@@ -11,9 +11,11 @@ import re
 import signal
 import socket
 import statistics
+import subprocess
 import sys
 import time
 import unittest
+from pathlib import Path
 
 from harness import (BUILD, ENVIRONMENT, LOST, MPIRUN, PEER_LOST, REPRISE, RunningTest, mpirun_command, ranks_of, run,
                      settings)
@@ -56,6 +58,9 @@ class Faults(RunningTest):
         self.assertRegex(self.line, rf"^reprise: rank {rank} on {re.escape(HOST)} {words}")
         self.assertRegex(self.line, r"step \d+, ")
 
+    def pick(self, i, ranks):
+        return random.randrange(ranks) if i else 0  # of rank 0 another one has to speak
+
     def new_run(self):
         self.run_folder = self.new_run_folder()
 
@@ -63,7 +68,7 @@ class Faults(RunningTest):
         def once(i):
             self.new_run()
             ranks = 2 + i % 3
-            rank, number = (i + 1) % ranks, [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT][i % 3]
+            rank, number = self.pick(i, ranks), [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT][i % 3]
             code, named, ended = self.strike(self.begin(ranks), rank, number)
             self.assertIn(code, LOST | {134})
             self.require_line(rank, "is dead: (its process ended at|no heartbeat for)")
@@ -74,7 +79,7 @@ class Faults(RunningTest):
         def once(i):
             self.new_run()
             ranks = 2 + i % 3
-            rank = (i + 1) % ranks
+            rank = self.pick(i, ranks)
             job = self.begin(ranks, snapshot={"every_steps": 3})
             code, named, ended = self.strike(job, rank, signal.SIGSTOP)
             self.assertEqual(code, PEER_LOST)
@@ -86,6 +91,13 @@ class Faults(RunningTest):
                 self.assertRegex(events, r"\d+\.\d{6} step \d+, backward of ")
             return named, ended
         self.repeat("frozen", 2 * FAULTS, once)
+
+    def test_a_rank_that_no_collector_reaches_ends_the_job(self):
+        job = self.begin(3)
+        os.kill(ranks_of(self.run_folder)[0], signal.SIGSTOP)
+        code, _, _ = self.strike(job, 1, signal.SIGSTOP)
+        self.assertEqual(code, PEER_LOST)
+        self.assertRegex(self.line, rf"^reprise: rank 2 on {re.escape(HOST)} is cut off: nothing from rank 0 on")
 
     def test_stuck_is_told_from_frozen(self):
         ENVIRONMENT["LD_PRELOAD"] = str(BUILD / "tests" / "stuck.so")
@@ -124,6 +136,28 @@ class Faults(RunningTest):
         while ranks_of(self.run_folder):
             self.assertLess(time.monotonic() - started, 5)
             time.sleep(0.05)
+
+    def test_no_rank_outlives_whatever_started_it(self):
+        pipe = self.folder / "pipe.yaml"
+        os.mkfifo(pipe)  # it waits for its configuration, and knows nothing of MPI yet
+        parent = subprocess.Popen(["sh", "-c", f'{REPRISE} train "$CONFIG" & wait'],
+                                  env={**ENVIRONMENT, "PMIX_RANK": "0", "CONFIG": str(pipe)})
+        self.run_folder, started = pipe, time.monotonic()
+        self.addCleanup(self.end, parent)
+        while not self.is_blocked_in_open(ranks_of(pipe)):
+            self.assertLess(time.monotonic() - started, 20)
+            time.sleep(0.05)
+        parent.kill()
+        while ranks_of(pipe):
+            self.assertLess(time.monotonic() - started, 30)
+            time.sleep(0.05)
+
+    def is_blocked_in_open(self, ranks):
+        """The rank is past its first instructions: it sleeps, and has loaded what it needs."""
+        try:
+            return [pid for pid in ranks.values() if "wait_for_partner" in Path(f"/proc/{pid}/wchan").read_text()]
+        except OSError:
+            return []
 
     def test_a_rank_that_never_starts(self):
         started = time.monotonic()
