@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What clients of /metrics cost a run: time and processor time of a step, left alone, scraped once a second, besieged.
 
-Trains on two ranks and lets the three take turns, so that a machine's drift meets them alike; prints the medians over
-all steps of each kind. Besieged: 1,000 connections to each rank that send nothing, half a request, or garbage.
+Trains on two ranks and lets these take turns, so that a machine's drift meets them alike; prints the medians over all
+steps of each kind. Besieged: 1,000 connections to each rank that send nothing, half a request, or garbage. As the
+clients run on the ranks' own cores, they also besiege listeners that never answer: what the clients cost by themselves.
 
     benchmarks/scrapes.py [--rounds 6] [--seconds 10] [key.sub=value ...]
 
-on the quickstart's model and made-up text. The clients run on the same cores: besieged, the processor's time counts.
+on the quickstart's model and made-up text.
 """
 
 import argparse
@@ -58,6 +59,13 @@ def besiege(targets, ended):
             client.close()
 
 
+def besiege_nobody(targets, ended):
+    listeners = [socket.create_server(("127.0.0.1", 0), backlog=100) for _ in targets]
+    besiege([f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners], ended)
+    for listener in listeners:
+        listener.close()
+
+
 def processor_seconds(folder):
     ticks = 0
     for pid in ranks_of(folder).values():
@@ -81,7 +89,8 @@ def measure(options, folder):
         while not (folder / "metrics.jsonl").exists() or len(steps_of(folder)) < 20:
             time.sleep(0.2)
         targets = [group["targets"][0] for group in json.loads((folder / "prometheus_sd.json").read_text())]
-        kinds = {"left alone": None, "scraped once a second": scrape, "besieged": besiege}
+        kinds = {"left alone": None, "scraped once a second": scrape, "besieged": besiege,
+                 "others besieged": besiege_nobody}
         steps, processor = {kind: [] for kind in kinds}, dict.fromkeys(kinds, 0.0)
         for _ in range(options.rounds):
             for kind, client in kinds.items():

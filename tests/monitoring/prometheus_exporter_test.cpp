@@ -12,22 +12,33 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "monitoring/format.h"
 
 namespace reprise {
 namespace {
 
-// GET /metrics over loopback; the whole reply.
-std::string scrape(const std::string& address) {
+// A socket connected to the address, or -1. What it reads must come within 10 s.
+int connect_to(const std::string& address) {
   const size_t colon = address.rfind(':');
   sockaddr_in peer{};
   peer.sin_family = AF_INET;
   peer.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
   inet_pton(AF_INET, address.substr(0, colon).c_str(), &peer.sin_addr);
   const int connection = socket(AF_INET, SOCK_STREAM, 0);
+  const timeval patience{.tv_sec = 10, .tv_usec = 0};
+  setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  if (connect(connection, reinterpret_cast<sockaddr*>(&peer), sizeof peer) == 0) return connection;
+  close(connection);
+  return -1;
+}
+
+// GET /metrics over loopback; the whole reply.
+std::string scrape(const std::string& address) {
+  const int connection = connect_to(address);
   std::string reply;
-  if (connect(connection, reinterpret_cast<sockaddr*>(&peer), sizeof peer) == 0) {
+  if (connection >= 0) {
     const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
     EXPECT_EQ(send(connection, request, std::strlen(request), 0), static_cast<ssize_t>(std::strlen(request)));
     char buffer[4096];
@@ -234,6 +245,18 @@ TEST(PrometheusExporter, CountersNeverFallWhileBeingScraped) {
   }
   trainer.join();
   EXPECT_EQ(value_of(scrape(exporter.address), R"(reprise_steps_total{rank="0",run="first"})"), steps);
+}
+
+TEST(PrometheusExporter, AnswersBesideClientsThatSayNothing) {
+  const PrometheusExporter exporter = make_prometheus_exporter("127.0.0.1:0", "first", 0);
+  ASSERT_NE(exporter.sink, nullptr) << exporter.warning;
+  std::vector<int> idle;
+  for (const std::string said : {"", "GET /metr", "", "GET /metr", "", "GET /metr", "", "GET /metr"}) {
+    idle.push_back(connect_to(exporter.address));
+    ASSERT_EQ(send(idle.back(), said.data(), said.size(), 0), static_cast<ssize_t>(said.size()));
+  }
+  EXPECT_NE(scrape(exporter.address).find("reprise_steps_total"), std::string::npos);
+  for (const int connection : idle) close(connection);
 }
 
 TEST(PrometheusExporter, ATakenPortIsAWarning) {
