@@ -12,9 +12,10 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <future>
-#include <system_error>
+#include <stdexcept>
 
 #include "distributed/agreement.h"
 #include "distributed/network_interface.h"
@@ -81,7 +82,7 @@ void Heartbeat::open_socket() {
   const uint32_t chosen = is_one_host ? 0 : job_address();
   own.sin_addr.s_addr = chosen != 0 ? chosen : htonl(INADDR_LOOPBACK);
   if (socket_ < 0 || bind(socket_, reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0) {
-    throw std::system_error(errno, std::generic_category(), "the heartbeat's UDP socket");
+    throw std::runtime_error(fmt::format("cannot bind the heartbeat's UDP socket: {}", std::strerror(errno)));
   }
 }
 
@@ -89,9 +90,7 @@ void Heartbeat::meet_the_others() {
   sockaddr_in own{};
   socklen_t length = sizeof own;
   getsockname(socket_, reinterpret_cast<sockaddr*>(&own), &length);
-  if (getrandom(&token_, sizeof token_, 0) != sizeof token_) {
-    throw std::system_error(errno, std::generic_category(), "getrandom");
-  }
+  if (getrandom(&token_, sizeof token_, 0) != sizeof token_) throw std::runtime_error("getrandom gave too little");
   const uint64_t address = static_cast<uint64_t>(own.sin_addr.s_addr) << 16 | own.sin_port;
   const std::vector<std::string> facts =
       gather_texts(communicator_, fmt::format("{} {} {} {}", address, getpid(), token_, process_space()));
@@ -107,7 +106,9 @@ void Heartbeat::meet_the_others() {
     const auto process = static_cast<pid_t>(next());
     const uint64_t token = next();
     if (rank == 0) token_ = token;
-    const bool is_here = facts[rank].substr(at) == process_space() && process != getpid();
+    const bool is_neighbour = facts[rank].substr(at) == process_space();
+    if (is_neighbour && speaker_ < 0 && rank >= kCollectors) speaker_ = static_cast<int>(rank);
+    const bool is_here = is_neighbour && process != getpid();
     processes_.push_back(is_collector && is_here ? static_cast<int>(syscall(SYS_pidfd_open, process, 0)) : -1);
   }
 }
@@ -200,7 +201,7 @@ void Heartbeat::act(double gap_seconds) {
     const bool do_leave = witnesses_[0].is_leaving || witnesses_[1].is_leaving;
     if (was_heard && !do_leave && witnesses_[own].idle_seconds > limit && heard > limit) {
       end(fmt::format("{} is cut off: nothing from {} or {} for {:.1f} s", names[own], names[0], names[1], heard),
-          own == kCollectors);
+          own == speaker_);
     }
     return;
   }

@@ -24,7 +24,7 @@ struct HeartbeatSetting {
 // A thread per rank that says ten times a second where the main thread is, as one UDP datagram to the collectors, ranks
 // 0 and 1, who tell everybody that they are there. The collectors judge all ranks (verdict.h); rank 0 acts on what it
 // finds, rank 1 when rank 0 does not. Acting ends the job: all ranks write down their last events, one says why.
-// A rank cut off from both collectors ends by itself.
+// A rank cut off from both collectors ends by itself; one of each host says so.
 // The thread calls no MPI, NCCL or CUDA and shares no lock with the main thread: it lives on when that one hangs.
 // Time during which this process itself was stopped counts for nobody.
 class Heartbeat {
@@ -65,6 +65,7 @@ class Heartbeat {
   int socket_ = -1;
   std::vector<int> processes_;       // pidfds by rank, of a collector's own host; else -1
   std::vector<uint64_t> addresses_;  // by rank: IPv4 address and port, as the network orders them
+  int speaker_ = -1;                 // of this host's ranks, should they be cut off from both collectors
   double judged_seconds_ = 0;        // for so long has a verdict stood
   double unwarned_seconds_ = 1e9;    // since the last warning
   double age_seconds_ = 0;

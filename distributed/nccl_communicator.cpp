@@ -210,14 +210,15 @@ class NcclCommunicator : public Communicator {
       for (; !under_way_.empty() && under_way_.front()->end.query(); under_way_.pop_front()) {
         last_end_seconds_ = steady_seconds();
       }
-    } catch (const std::exception& error) {
-      trouble = std::string("met an error of the device: ") + error.what();
+    } catch (const c10::Error& error) {
+      trouble = std::string("met an error of the device: ") + error.what_without_backtrace();
     }
     if (under_way_.empty()) return true;
     const Operation& oldest = *under_way_.front();
     const ncclResult_t now = state();
-    if (now != ncclSuccess && now != ncclInProgress) trouble = explain(now);
-    if (steady_seconds() - std::max(last_end_seconds_, oldest.enqueued_seconds) > limit()) trouble = overdue();
+    if (trouble.empty() && now != ncclSuccess && now != ncclInProgress) trouble = explain(now);
+    if (trouble.empty() && steady_seconds() - std::max(last_end_seconds_, oldest.enqueued_seconds) > limit())
+      trouble = overdue();
     if (!trouble.empty()) fail(oldest.name, trouble);
     return trouble.empty();
   }

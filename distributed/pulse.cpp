@@ -22,9 +22,9 @@ Call call_of(Call::Kind kind, const torch::Tensor& flat, int64_t root) {
 
 std::string text_of(const Call& call) {
   const auto kind = static_cast<Call::Kind>(call.what & ((1 << kKindBits) - 1));
-  if (kind == Call::barrier) return "barrier";
+  if (kind == Call::barrier) return "a barrier";
   const auto type = static_cast<torch::ScalarType>(call.what >> kKindBits & ((1 << kTypeBits) - 1));
-  return fmt::format("{} of {} bytes of {} {} {}", kind == Call::sum ? "all-reduce" : "broadcast", call.bytes,
+  return fmt::format("{} of {} bytes of {} {} {}", kind == Call::sum ? "an all-reduce" : "a broadcast", call.bytes,
                      c10::toString(type), kind == Call::sum ? "at element" : "from rank",
                      call.what >> (kKindBits + kTypeBits));
 }

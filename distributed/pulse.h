@@ -20,7 +20,7 @@ struct Call {
   bool operator==(const Call&) const = default;
 };
 Call call_of(Call::Kind kind, const torch::Tensor& flat, int64_t root = 0);
-std::string text_of(const Call& call);  // "all-reduce of 4194304 bytes of float at element 0"
+std::string text_of(const Call& call);  // "an all-reduce of 4194304 bytes of float at element 0"
 
 // Where a main thread stands, as one moment's copy.
 struct Standing {
@@ -50,7 +50,8 @@ class Pulse {
 
   // Main thread.
   void move_to(uint64_t position);  // the caller's code for it
-  // About to make a call. Returns a tag below 2^15 for its messages, so that those of different calls never match.
+  // About to make a call. Returns a tag below 2^15 for its messages, so that those of different calls match by rare
+  // chance only.
   int begin_call(const Call& call);
   void set_limit(double seconds);
   void begin_wait();

@@ -49,8 +49,8 @@ Verdict find_mismatch(const std::vector<Witness>& witnesses, const std::vector<s
     const auto usual = std::max_element(parties.begin(), parties.end(), is_odder);
     const int rank = odd->second.back(), other = usual->second.front();
     return {Finding::mismatch, rank,
-            fmt::format("{} makes another call than {}: its call {} is an {}, there an {}", names[rank], names[other],
-                        n + 1, text_of({odd->first.first, odd->first.second}),
+            fmt::format("{} makes another call than {}: its call {} is {}, there {}", names[rank], names[other], n + 1,
+                        text_of({odd->first.first, odd->first.second}),
                         text_of({usual->first.first, usual->first.second}))};
   }
   return {};

@@ -4,9 +4,11 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <fmt/format.h>
 
 #include <cmath>
 
+#include "model/model_config.h"
 #include "model/transform.h"
 
 namespace reprise {
@@ -29,8 +31,11 @@ Transformed attend(const Tensor& q, const Tensor& k, const Tensor& v, bool is_ca
   constexpr auto result = [](const auto& all) { return Transformed{std::get<0>(all), std::get<1>(all)}; };
   if (q.is_cpu()) return result(at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, kDropout, is_causal));
   const int64_t unit = 16 / q.element_size();
-  TORCH_CHECK(q.size(3) % unit == 0, "attention on a device: expected model.width / model.heads to be a multiple of ",
-              unit, ", got ", q.size(3));
+  if (q.size(3) % unit != 0) {
+    throw InvalidSetting("model.heads", fmt::format("expected model.width / model.heads to be a multiple of {} on this "
+                                                    "device in this precision, got {}",
+                                                    unit, q.size(3)));
+  }
   if (q.element_size() == 2) return result(at::_scaled_dot_product_flash_attention(q, k, v, kDropout, is_causal));
   return result(at::_scaled_dot_product_efficient_attention(q, spread(k, q), spread(v, q), {},
                                                             /*compute_log_sumexp=*/true, kDropout, is_causal));

@@ -69,7 +69,7 @@ struct FakeGuard final : c10::impl::DeviceGuardImplInterface {
                      std::to_string(reinterpret_cast<intptr_t>(event)));
   }
   bool queryEvent(void* event) const override {
-    if (fake_device.fails) throw std::runtime_error("an illegal memory access was encountered");
+    TORCH_CHECK(!fake_device.fails, "an illegal memory access was encountered");
     return !fake_device.hangs || reinterpret_cast<intptr_t>(event) <= fake_device.reached;
   }
   void synchronizeEvent(void*) const override { ++fake_device.host_waits; }

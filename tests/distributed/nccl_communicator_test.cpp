@@ -8,9 +8,9 @@
 #include <chrono>
 #include <future>
 
-#include "tests/distributed/threads_communicator.h"
 #include "tests/distributed/fake_device.h"
 #include "tests/distributed/fake_nccl/functions.h"
+#include "tests/distributed/threads_communicator.h"
 
 namespace reprise {
 namespace {
@@ -221,6 +221,7 @@ TEST_F(NcclTest, AnErrorOfTheDeviceWhileASumIsUnderWayEndsIt) {
   fake_device.fails = true;
   const std::string message = wait_until_lost(*pending);
   EXPECT_NE(message.find("met an error of the device: an illegal memory access"), std::string::npos) << message;
+  EXPECT_EQ(message.find("\n"), std::string::npos) << message;
 }
 
 TEST_F(NcclTest, AnErrorOfTheCallItselfIsThrownThere) {

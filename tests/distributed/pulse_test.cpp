@@ -52,9 +52,10 @@ TEST(Pulse, CallsTellKindPlaceSizeTypeAndTurnApart) {
   EXPECT_LT(*tags.rbegin(), 1 << 15);
   EXPECT_GE(*tags.begin(), 0);
   EXPECT_EQ(tag_of(call, 3), tag_of(call_of(Call::sum, torch::ones({400}).narrow(0, 0, 200)), 3));
-  EXPECT_EQ(text_of(call_of(Call::sum, flat.narrow(0, 200, 100))), "all-reduce of 400 bytes of Float at element 200");
-  EXPECT_EQ(text_of(call_of(Call::broadcast, flat, 3)), "broadcast of 1600 bytes of Float from rank 3");
-  EXPECT_EQ(text_of(call_of(Call::barrier, flat)), "barrier");
+  EXPECT_EQ(text_of(call_of(Call::sum, flat.narrow(0, 200, 100))),
+            "an all-reduce of 400 bytes of Float at element 200");
+  EXPECT_EQ(text_of(call_of(Call::broadcast, flat, 3)), "a broadcast of 1600 bytes of Float from rank 3");
+  EXPECT_EQ(text_of(call_of(Call::barrier, flat)), "a barrier");
 }
 
 TEST(Pulse, AnotherThreadNeverReadsATornCall) {

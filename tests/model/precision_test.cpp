@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "model/linear.h"
+#include "model/transform.h"
 #include "tests/model/bound_model.h"
 
 namespace reprise {
@@ -60,6 +61,18 @@ TEST(AddProduct, BlocksOfRowsAreTheWhole) {
   const torch::Tensor expected = 1 + 0.5 * a.to(torch::kFloat32).t().mm(b.to(torch::kFloat32));
   EXPECT_TRUE(torch::allclose(sum, expected, 0, 0.05)) << (sum - expected).abs().max();
   EXPECT_LT((sum - expected).abs().mean().item<double>(), 0.003);
+}
+
+TEST(Attention, RefusesOnADeviceAHeadWidthThatItsOperatorsDoNotTake) {
+  const auto attention = make_attention(2, 2, nullptr, /*is_causal=*/true);  // a head width of 12
+  std::vector<torch::Tensor> projected{torch::empty({1, 4, 72}, torch::dtype(torch::kBFloat16).device(torch::kMeta))};
+  try {
+    attention->forward(projected, {});
+    FAIL() << "accepted";
+  } catch (const InvalidSetting& error) {
+    EXPECT_EQ(error.key(), "model.heads");
+    EXPECT_NE(std::string(error.what()).find("a multiple of 8"), std::string::npos) << error.what();
+  }
 }
 
 }  // namespace
