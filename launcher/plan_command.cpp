@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -107,7 +108,8 @@ nlohmann::ordered_json json_of(const std::vector<PolicyRow>& rows) {
 
 nlohmann::ordered_json json_of(const std::vector<FrontierPoint>& points) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const FrontierPoint& point : points) list.push_back(JSON_FIELDS(point.peak_bytes, point.step_seconds));
+  for (const FrontierPoint& point : points)
+    list.push_back(JSON_FIELDS(point.peak_bytes, point.step_seconds, point.follows_gap));
   return list;
 }
 
@@ -115,7 +117,11 @@ std::string frontier_page(const std::vector<FrontierPoint>& points) {
   constexpr size_t kMostLines = 24;  // spread evenly over all points, both ends shown
   const size_t lines = std::min(kMostLines, points.size());
   const std::string shown = lines < points.size() ? fmt::format(", {} of them shown", lines) : "";
-  std::string page = fmt::format("frontier: {} points{}\n  {:>11} {:>11}\n", points.size(), shown, "peak", "step");
+  const auto gaps = std::count_if(points.begin(), points.end(), [](const auto& point) { return point.follows_gap; });
+  const std::string sampled =
+      gaps > 0 ? fmt::format(", the last {} at sampled budgets: others may lie between", gaps) : "";
+  std::string page =
+      fmt::format("frontier: {} points{}{}\n  {:>11} {:>11}\n", points.size(), shown, sampled, "peak", "step");
   for (size_t line = 0; line < lines; ++line) {
     const FrontierPoint& point = points[lines == 1 ? 0 : line * (points.size() - 1) / (lines - 1)];
     page += fmt::format("  {:>11} {:>11}\n", format_bytes(point.peak_bytes), format_seconds(point.step_seconds));
