@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <stdexcept>
+#include "model/model_config.h"
 
 namespace reprise {
 namespace {
@@ -11,10 +11,8 @@ constexpr const char* kLevelNames[] = {"all", "lean", "input"};  // in the order
 constexpr char kLevelMarks[] = {'=', '-', '.'};
 
 [[noreturn]] void refuse(size_t segment, const std::string& expected) {
-  throw std::invalid_argument(fmt::format("segment {}: expected {}", segment, expected));
+  throw InvalidSetting("checkpointing.segments", fmt::format("segment {}: expected {}", segment, expected));
 }
-
-}  // namespace
 
 void check_segments(const std::vector<Segment>& segments, const std::vector<StageShape>& stages) {
   const int count = static_cast<int>(stages.size());
@@ -37,22 +35,26 @@ void check_segments(const std::vector<Segment>& segments, const std::vector<Stag
   }
   if (next != count) {
     const std::string got = next == 0 ? "none" : fmt::format("0 to {}", next - 1);
-    throw std::invalid_argument(fmt::format("segments: expected stages 0 to {}, got {}", count - 1, got));
+    throw InvalidSetting("checkpointing.segments",
+                         fmt::format("segments: expected stages 0 to {}, got {}", count - 1, got));
   }
 }
+
+}  // namespace
 
 void check_plan(const Plan& plan, const std::vector<StageShape>& stages) {
   check_segments(plan.segments, stages);
   if (plan.save.size() != stages.size()) {
-    throw std::invalid_argument(
-        fmt::format("save: expected {} levels, one per stage, got {}", stages.size(), plan.save.size()));
+    throw InvalidSetting("checkpointing.save", fmt::format("save: expected {} levels, one per stage, got {}",
+                                                           stages.size(), plan.save.size()));
   }
   for (const auto& [first, last, recompute] : plan.segments) {
     const SaveLevel level = plan.save[static_cast<size_t>(first)];
     for (int s = first + 1; s <= last; ++s) {
       const SaveLevel other = plan.save[static_cast<size_t>(s)];
       if (other == level) continue;
-      throw std::invalid_argument(
+      throw InvalidSetting(
+          "checkpointing.save",
           fmt::format("save: expected {} for stage {} as for the rest of its recomputed segment, got {}",
                       name_of(level), s, name_of(other)));
     }

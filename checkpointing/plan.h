@@ -31,10 +31,9 @@ struct StageShape {
   bool recomputable = false;
 };
 
-// Both throw std::invalid_argument that says what was expected: check_segments when the segments do not cover the
-// stages once and in order, when a kept one is longer than one stage, or when a recomputed one holds a stage that is
-// not recomputable; check_plan also when there is not one save level per stage, or a recomputed segment mixes levels.
-void check_segments(const std::vector<Segment>& segments, const std::vector<StageShape>& stages);
+// Throws InvalidSetting, of checkpointing.segments, when the segments do not cover the stages once and in order, when a
+// kept one is longer than one stage, or when a recomputed one holds a stage that is not recomputable; of
+// checkpointing.save when there is not one save level per stage, or a recomputed segment mixes levels.
 void check_plan(const Plan& plan, const std::vector<StageShape>& stages);
 
 const char* name_of(SaveLevel level);

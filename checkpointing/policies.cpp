@@ -74,16 +74,6 @@ std::vector<SaveLevel> levels_of(const std::vector<SaveLevel>& save, size_t stag
                              stages, save.size()));
 }
 
-// Runs a check of the plan and gives its complaint the key of the setting that caused it.
-template <class Check>
-void as_setting(const char* key, const Check& check) {
-  try {
-    check();
-  } catch (const std::invalid_argument& error) {
-    refuse(key, error.what());
-  }
-}
-
 }  // namespace
 
 Plan plan_of(const PolicySetting& setting, const std::vector<StageShape>& stages) {
@@ -115,13 +105,12 @@ Plan plan_of(const PolicySetting& setting, const std::vector<StageShape>& stages
     plan.segments = each([&](int layer) { return std::count(setting.list.begin(), setting.list.end(), layer) > 0; });
     plan.origin += fmt::format(": [{}]", fmt::join(setting.list, ", "));
   } else if (policy == "segments") {
-    as_setting("segments", [&] { check_segments(setting.segments, stages); });
     plan.segments = setting.segments;
   } else {
     refuse("policy", "expected none, full, group, every, ratio, sqrt, list or segments, got \"" + policy + "\"");
   }
   plan.save = levels_of(setting.save, stages.size());
-  as_setting("save", [&] { check_plan(plan, stages); });
+  check_plan(plan, stages);
   return plan;
 }
 
