@@ -64,7 +64,7 @@ class SegmentExecutor {
   // Throws std::invalid_argument on a plan that does not fit.
   SegmentExecutor(StageChain& model, Plan plan, uint64_t seed);
 
-  // From the next step on. Makes no tensors and changes no bit; in a step with a check the host waits for the device.
+  // From the next step on. Changes no bit; in a step with a check the host waits for the device and copies from it.
   void verify_replays(ReplayCheck check) { check_ = std::move(check); }
 
   void begin_step(int64_t step);  // once before the step's first run(); resets the record

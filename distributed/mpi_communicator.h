@@ -8,9 +8,9 @@
 namespace reprise {
 
 // The ranks that mpirun or srun started; a group of one without either. One communication thread per rank makes every
-// MPI call after start-up and sleeps while the wire is busy. Build it once per process, before the first collective;
-// destroying it finalizes MPI when all ranks are healthy, and makes no collective call after PeerLost. `patience`
-// bounds MPI's own start and end.
+// MPI call after start-up, but for round_trip_seconds(), and sleeps while the wire is busy. Build it once per process,
+// before the first collective; destroying it finalizes MPI when all ranks are healthy, and makes no collective call
+// after PeerLost. `patience` bounds MPI's own start and end.
 std::unique_ptr<Communicator> make_mpi_communicator(const Patience& patience);
 
 // Ends the whole job at once with an exit code: what is left to do after PeerLost. Does not return.

@@ -49,26 +49,13 @@ class Pacer {
   bool is_waiting_ = false;
 };
 
-struct NoPeers final : Transport {
-  NoPeers() {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    place_.names = {fmt::format("rank 0 on {}", host)};
-  }
-  std::unique_ptr<Transfer> send(int, const void*, size_t, int) override { throw std::logic_error("a send to nobody"); }
-  std::unique_ptr<Transfer> receive(int, void*, size_t, int) override {
-    throw std::logic_error("a receive from nobody");
-  }
-  void abandon() noexcept override {}
-};
-
 class RingCommunicator : public Communicator {
  public:
-  explicit RingCommunicator(std::unique_ptr<Transport> transport)
-      : Communicator(transport->place()),
-        transport_(std::move(transport)),
-        awaited_peer_((rank() + size() - 1) % size()),
-        thread_([this](const std::stop_token& stop) { run(stop); }) {}
+  // Without a transport a group of one, in which nothing is left to do for a thread.
+  RingCommunicator(const Place& place, std::unique_ptr<Transport> transport)
+      : Communicator(place), transport_(std::move(transport)), awaited_peer_((rank() + size() - 1) % size()) {
+    if (transport_) thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  }
 
   // After the first PeerLost every one of these throws PeerLost.
 
@@ -242,9 +229,16 @@ class RingCommunicator : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_ring_communicator(std::unique_ptr<Transport> transport) {
-  return std::make_unique<RingCommunicator>(std::move(transport));
+  const Place place = transport->place();
+  return std::make_unique<RingCommunicator>(place, std::move(transport));
 }
 
-std::unique_ptr<Communicator> make_lone_communicator() { return make_ring_communicator(std::make_unique<NoPeers>()); }
+std::unique_ptr<Communicator> make_lone_communicator() {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  Place place;
+  place.names = {fmt::format("rank 0 on {}", host)};
+  return std::make_unique<RingCommunicator>(place, nullptr);
+}
 
 }  // namespace reprise

@@ -13,7 +13,7 @@ namespace reprise {
 // abandons the transport if operations are left or a wait has failed.
 std::unique_ptr<Communicator> make_ring_communicator(std::unique_ptr<Transport> transport);
 
-// A group of one, where every operation is complete at once.
+// A group of one, where every operation is complete at once; no thread.
 std::unique_ptr<Communicator> make_lone_communicator();
 
 }  // namespace reprise

@@ -7,8 +7,9 @@ namespace reprise {
 enum class SaveLevel {
   all,    // everything the backward reads
   lean,   // neither the normalised input nor the activation output; both are recomputed inside the stage's backward
-  input,  // the stage's input only (and attention's row statistics); the rest is replayed inside the stage's backward,
-          // without the stage's last matrix product
+          // (nothing to leave out where the normalisation comes last)
+  input,  // the stage's input; the rest is replayed inside the stage's backward, without its last matrix product
+          // (where the normalisation comes last, its sum and row statistics, too)
 };
 
 }  // namespace reprise
