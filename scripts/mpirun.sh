@@ -7,7 +7,8 @@
 # --per-host N       ranks of a host that names no number; default: the GPUs of this machine, 1 without
 # --interface NAME   what MPI and NCCL talk over (also REPRISE_INTERFACE); without it they choose, at times a slow one
 # --mpi "OPTIONS"    further options of mpirun
-# Ranks get the environment's REPRISE_*, NCCL_*, OMP_*, MKL_*, CUDA_* and OMPI_MCA_*; OMP_NUM_THREADS is 1 unless set.
+# Ranks get the environment's REPRISE_*, NCCL_*, OMP_*, MKL_*, CUDA_*, PYTORCH_* and OMPI_MCA_*; OMP_NUM_THREADS is 1
+# unless set.
 # The program is REPRISE, by default build/cuda/reprise or build/release/reprise of this checkout. As root only with
 # REPRISE_ALLOW_ROOT=1. Send USR1 to this process to save and stop (exit 85); a host that is lost ends the job within
 # about ten seconds.
@@ -71,7 +72,7 @@ if [[ -n $interface ]]; then
   mpi_options+=(--mca btl_tcp_if_include "$interface" --mca oob_tcp_if_include "$interface")
 fi
 forwarded=()
-for name in $(compgen -e | grep -E '^(REPRISE|NCCL|OMP|MKL|CUDA)(_|$)' || true); do forwarded+=(-x "$name"); done
+for name in $(compgen -e | grep -E '^(REPRISE|NCCL|OMP|MKL|CUDA|PYTORCH)(_|$)' || true); do forwarded+=(-x "$name"); done
 
 # --bind-to none: by default Open MPI pins a rank and its communication thread to one core. The keepalive options end
 # the job about ten seconds after a host is lost; the defaults take minutes.

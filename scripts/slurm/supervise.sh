@@ -4,8 +4,8 @@
 #   supervise COMMAND...   runs the command, passes USR1 on to it, and when it ends
 #     0                            is done
 #     85                           saved because it was asked: the job goes back into the queue
-#     75 86 137 138 139 143 205    a rank or a host is lost, or a rank's memory is not to be trusted: the job goes back
-#                                  too, but at most REPRISE_RETRIES (3) times in a row without a newer snapshot
+#     75 86, 134 135 137 138 139   a rank or a host is lost, or a rank's memory is not to be trusted: the job goes back
+#     143 205 of mpirun            too, but at most REPRISE_RETRIES (3) times in a row without a newer snapshot
 #     anything else                needs a person: the job ends with that code
 # Uses run_directory (see find_run_directory) and, beside the log, reprise-JOB.retries: how often, since which snapshot.
 
@@ -70,7 +70,7 @@ supervise() {
   case $code in
     0) rm -f "reprise-$SLURM_JOB_ID.retries"; say "done" ;;
     85) requeue "exit 85: saved at step $(newest_step)" ;;
-    75 | 86 | 137 | 138 | 139 | 143 | 205) retry ;;
+    75 | 86 | 134 | 135 | 137 | 138 | 139 | 143 | 205) retry ;;
     *) say "exit $code: needs a person, see docs/cluster.md" ;;
   esac
   exit "$code"
