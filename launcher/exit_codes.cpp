@@ -62,8 +62,7 @@ Failure describe_failure(std::exception_ptr error) {
 std::string exit_codes_help() {
   return "Exit codes: 0 done, 64 usage, 65 bad input data, 69 does not fit, 70 internal, 74 storage, 75 peer lost,\n"
          "78 configuration, 85 stopped on USR1, USR2 or run.max_seconds and saved, 86 ranks or replays differ,\n"
-         "143 ended by TERM. When mpirun itself is first to see a dead process, it returns 137, 139 or 143.\n"
-         "What to do for each: docs/cluster.md.";
+         "143 TERM; mpirun's, for a lost process or host: 134, 135, 137, 138, 139, 143, 205. See docs/cluster.md.";
 }
 
 }  // namespace reprise

@@ -72,7 +72,9 @@ if [[ -n $interface ]]; then
   mpi_options+=(--mca btl_tcp_if_include "$interface" --mca oob_tcp_if_include "$interface")
 fi
 forwarded=()
-for name in $(compgen -e | grep -E '^(REPRISE|NCCL|OMP|MKL|CUDA|PYTORCH)(_|$)' || true); do forwarded+=(-x "$name"); done
+for name in $(compgen -e | grep -E '^(REPRISE|NCCL|OMP|MKL|CUDA|PYTORCH)(_|$)' || true); do
+  forwarded+=(-x "$name")
+done
 
 # --bind-to none: by default Open MPI pins a rank and its communication thread to one core. The keepalive options end
 # the job about ten seconds after a host is lost; the defaults take minutes.

@@ -40,7 +40,8 @@ std::string SkipPolicy::describe(const StepReport& report) const {
                                         memory_.skipped.size(), kWindow);
   const std::string advice = fmt::format("set optimizer.{}: skip", is_spike ? "on_spike" : "on_non_finite");
   return fmt::format(
-      "step {}: {}{}; samples {} to {}; the weights are those of step {}. Lower optimizer.learning_rate, or {}",
+      "step {}: {}{}; samples {} to {}; the weights are those of step {}. To go on, {}; a lower "
+      "optimizer.learning_rate needs a new run.name, with run.init=SNAPSHOT for the weights",
       report.step, what, is_limit ? limit : "", report.samples[0], report.samples[1], report.step - 1,
       is_limit ? "look at the data of these samples" : advice);
 }

@@ -194,7 +194,8 @@ class MpirunScript(ScriptTest):
         called = self.mpirun("--interface", "eth1", "--mpi", "--tag-output --mca a b", "train", "x", NCCL_DEBUG="INFO",
                              PYTORCH_ALLOC_CONF="expandable_segments:False")
         for words in ("-x NCCL_DEBUG", "-x NCCL_SOCKET_IFNAME", "-x OMP_NUM_THREADS", "-x REPRISE_ALLOW_ROOT",
-                      "-x PYTORCH_ALLOC_CONF", "--mca btl_tcp_if_include eth1", "--mca oob_tcp_keepalive_probes 3", "--tag-output --mca a b"):
+                      "-x PYTORCH_ALLOC_CONF", "--mca btl_tcp_if_include eth1", "--mca oob_tcp_keepalive_probes 3",
+                      "--tag-output --mca a b"):
             self.assertIn(words, called)
         self.assertNotIn("-x PATH", called)
 

@@ -73,10 +73,11 @@ TEST(SkipPolicy, MoreThanTheLimitOfTheLastHundredStepsStops) {
       << message;
 }
 
-TEST(SkipPolicy, MessagesNameTheKeyThatWouldHaveGoneOn) {
+TEST(SkipPolicy, MessagesNameTheKeyThatGoesOnAndTheWayToALowerLearningRate) {
   const SkipPolicy policy({});
-  EXPECT_NE(policy.describe(skipped(3, "non_finite")).find("or set optimizer.on_non_finite: skip"), std::string::npos);
-  EXPECT_NE(policy.describe(skipped(3, "spike")).find("or set optimizer.on_spike: skip"), std::string::npos);
+  EXPECT_NE(policy.describe(skipped(3, "non_finite")).find("set optimizer.on_non_finite: skip;"), std::string::npos);
+  EXPECT_NE(policy.describe(skipped(3, "spike")).find("set optimizer.on_spike: skip;"), std::string::npos);
+  EXPECT_NE(policy.describe(skipped(3, "spike")).find("needs a new run.name, with run.init="), std::string::npos);
   EXPECT_NE(policy.describe(skipped(3, "spike")).find("the weights are those of step 2"), std::string::npos);
 }
 
