@@ -10,8 +10,8 @@
 # Ranks get the environment's REPRISE_*, NCCL_*, OMP_*, MKL_*, CUDA_*, PYTORCH_* and OMPI_MCA_*; OMP_NUM_THREADS is 1
 # unless set.
 # The program is REPRISE, by default build/cuda/reprise or build/release/reprise of this checkout. As root only with
-# REPRISE_ALLOW_ROOT=1. Send USR1 to this process to save and stop (exit 85); a host that is lost ends the job within
-# about ten seconds.
+# REPRISE_ALLOW_ROOT=1. Send USR1 to this process to save and stop (exit 85). A host that is lost ends an idle job
+# within about ten seconds; docs/cluster.md says what happens under load.
 set -euo pipefail
 
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -77,7 +77,7 @@ for name in $(compgen -e | grep -E '^(REPRISE|NCCL|OMP|MKL|CUDA|PYTORCH)(_|$)' |
 done
 
 # --bind-to none: by default Open MPI pins a rank and its communication thread to one core. The keepalive options end
-# the job about ten seconds after a host is lost; the defaults take minutes.
+# an idle job about ten seconds after a host is lost; the defaults take minutes.
 exec mpirun "${place[@]}" --bind-to none "${forwarded[@]}" \
   --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3 \
   "${mpi_options[@]}" "$REPRISE" "$@"

@@ -2,9 +2,9 @@
 # Sets up, builds and runs the tests.
 #   scripts/test.sh                every test without a label: what guards the main branch
 #   scripts/test.sh --all          labelled tests too (slow, root, network, gpu, prometheus)
-#   scripts/test.sh --label NAME   the tests of one label
-#   scripts/test.sh --sanitize     model, checkpointing and distributed under ASan and UBSan; reducer, communicators and
-#                                  exporter under TSan
+#   scripts/test.sh --label NAME   the tests of one label; network needs root, too
+#   scripts/test.sh --sanitize     model, checkpointing and distributed under ASan and UBSan; reducer, communicators,
+#                                  heartbeat, pulse and exporter under TSan
 # Further arguments go to ctest (for instance -R equality). A run that finds no test fails.
 set -euo pipefail
 
