@@ -23,10 +23,11 @@ class FalseAlarm(RunningTest):
                   "distributed": {"deadline": f"{DEADLINE_SECONDS}s"}, "snapshot": {"every_steps": 20}}
         job = self.start(mpirun_command(4, "train", self.config, *settings(values)))
         os.set_blocking(job.stderr.fileno(), False)
-        ends, stops, errors = time.monotonic() + SECONDS, 0, ""
+        ends, stops, errors, busy = time.monotonic() + SECONDS, 0, "", []
         while time.monotonic() < ends:
             if random.random() < 0.2:  # others compute, too
-                subprocess.Popen(["timeout", f"{random.uniform(0.5, 4):.1f}", "sh", "-c", "while :; do :; done"])
+                loop = ["timeout", f"{random.uniform(0.5, 4):.1f}", "sh", "-c", "while :; do :; done"]
+                busy.append(subprocess.Popen(loop))
             pid = random.choice(list(ranks_of(self.run_folder).values()))
             os.kill(pid, signal.SIGSTOP)
             time.sleep(random.uniform(0.05, DEADLINE_SECONDS / 3))
@@ -38,6 +39,8 @@ class FalseAlarm(RunningTest):
             except BlockingIOError:
                 pass  # nothing was said
             self.assertIsNone(job.poll(), errors)
+        for process in busy:
+            process.wait()
         print(f"{stops} stops in {SECONDS:.0f} s, {self.steps()} steps", file=sys.stderr)
         lines = [line for line in errors.splitlines() if line.startswith("reprise: ")]
         self.assertEqual([line for line in lines if "warning: " not in line], [])
