@@ -38,8 +38,8 @@ void write_folder(const std::string& target, const std::function<void(const fs::
   fs::path path = fs::absolute(target).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
   const std::string staged = fmt::format("{}.tmp.{}", path.string(), ::getpid());
-  remove_all(staged);
-  make_folder(staged);
+  fs::remove_all(staged);
+  fs::create_directories(staged);
   try {
     fill(staged);
     Disk().rename(staged, path.string());

@@ -28,9 +28,7 @@ static void cut_lines(const std::string& path, int64_t bytes) {
   std::string text(static_cast<size_t>(bytes), '\0');
   text.resize(static_cast<size_t>(file.read(text.data(), bytes).gcount()));
   text.resize(text.rfind('\n') + 1);  // npos + 1 is 0: no whole line
-  std::error_code error;
-  if (std::filesystem::exists(path)) std::filesystem::resize_file(path, text.size(), error);
-  if (error) throw StorageError("cannot cut back " + path + ": " + error.message());
+  if (std::filesystem::exists(path)) std::filesystem::resize_file(path, text.size());
 }
 
 void RunDirectory::require_free(const Config& config) {
@@ -45,18 +43,18 @@ void RunDirectory::require_free(const Config& config) {
 }
 
 RunDirectory::RunDirectory(const Config& config, const StartPoint& start) : path_(config.run.directory) {
-  make_folder(path_);
+  std::filesystem::create_directories(path_);
   Disk disk;
   disk.sync_folder(path_ + "/..");  // whose entry it is
   if (start.continues) {
     cut_lines(metrics(), std::stoll(start.manifest.fact("metrics_bytes")));
-    remove_all(path_ + "/final");
+    std::filesystem::remove_all(path_ + "/final");
     SnapshotStore(disk, snapshot_folder(path_)).sweep();
   } else {
-    for (const char* name : kFiles) remove_all(path_ + "/" + name);
+    for (const char* name : kFiles) std::filesystem::remove_all(path_ + "/" + name);
   }
-  copy_tokenizer(config.tokenizer, path_);  // now, for the data may be gone when the weights are there
-  remove_all(path_ + kTargets);             // of a run that was killed
+  copy_tokenizer(config.tokenizer, path_);        // now, for the data may be gone when the weights are there
+  std::filesystem::remove_all(path_ + kTargets);  // of a run that was killed
   write_durably(path_ + "/config.yaml", to_yaml(config, false));
 }
 
@@ -117,7 +115,7 @@ void RunDirectory::replay(Sink& sink) const {
 }
 
 void RunDirectory::write_weights(const StageChain& model, const std::string& tokenizer) const {
-  make_folder(path_ + "/final");
+  std::filesystem::create_directories(path_ + "/final");
   const std::string kept = tokenizer_in(path_, std::filesystem::path(tokenizer).filename().string());
   const std::string name = copy_tokenizer(kept, path_ + "/final");
   std::vector<NamedTensor> tensors;

@@ -21,7 +21,7 @@ class RunDirectory {
   static void require_free(const Config& config);
 
   // The folder for a run that begins as `start` says: without the files of a run that was there and with all others,
-  // or as that run's snapshot saw them; with a new config.yaml. Throws StorageError.
+  // or as that run's snapshot saw them; with a new config.yaml. Throws StorageError, std::system_error.
   RunDirectory(const Config& config, const StartPoint& start);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;

@@ -10,7 +10,6 @@
 #include "launcher/host_facts.h"
 #include "launcher/job.h"
 #include "launcher/saved_run.h"
-#include "training/durable_file.h"
 
 namespace reprise {
 namespace {
@@ -21,7 +20,7 @@ constexpr double kSlowestDisk = 10e6;  // bytes a second, for a rank's share: sl
 
 std::unique_ptr<RunLock> lock_run(const Config& config) {
   const std::string& directory = config.run.directory;
-  make_folder(directory);
+  std::filesystem::create_directories(directory);
   const char* const job = std::getenv("SLURM_JOB_ID");
   try {
     auto lock =

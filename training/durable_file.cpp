@@ -4,8 +4,6 @@
 
 #include <filesystem>
 
-#include "training/errors.h"
-
 namespace reprise {
 
 DurableFile::DurableFile(std::string path) : path_(std::move(path)) {
@@ -34,24 +32,6 @@ void write_durably(const std::string& path, std::string_view text) {
   DurableFile file(path);
   file.write(text.data(), text.size());
   file.commit();
-}
-
-void make_folder(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) throw StorageError("cannot make the folder " + path + ": " + error.message());
-}
-
-void remove_file(const std::string& path) {
-  std::error_code error;
-  std::filesystem::remove(path, error);
-  if (error) throw StorageError("cannot remove " + path + ": " + error.message());
-}
-
-void remove_all(const std::string& path) {
-  std::error_code error;
-  std::filesystem::remove_all(path, error);
-  if (error) throw StorageError("cannot remove " + path + ": " + error.message());
 }
 
 }  // namespace reprise

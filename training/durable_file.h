@@ -29,9 +29,4 @@ class DurableFile {
 
 void write_durably(const std::string& path, std::string_view text);
 
-// Both throw StorageError that names the path and the system's reason.
-void make_folder(const std::string& path);  // with those above it; one that exists is fine
-void remove_file(const std::string& path);  // or an empty folder; nothing else
-void remove_all(const std::string& path);   // a file, or a folder with what is in it; nothing there is fine
-
 }  // namespace reprise

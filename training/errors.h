@@ -14,7 +14,7 @@ struct StorageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The run itself went wrong: a non-finite gradient with on_non_finite: stop. Exit code 70.
+// The run itself went wrong: what optimizer.on_non_finite, on_spike or skip_limit does not allow. Exit code 70.
 struct TrainingStopped : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

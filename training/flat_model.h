@@ -21,10 +21,10 @@ struct Precision {
 // Where a model's parameters lie in its flat tensors.
 FlatLayout layout_of(const StageChain& model);
 
-// Flat parameters and gradients of a model, and the binding of the model's parameters to views of both. The model must
-// not outlive it; it lies, and works, on `device`. Without gradients the model can only be evaluated. With a narrower
-// type to compute in, the model's leaves are views of a copy in that type, in the same order of elements; gradients
-// stay in the parameters' type.
+// Flat parameters and gradients of a model, and the binding of the model's parameters to views of both, on
+// `device`, where the model then works. Without gradients the model can only be evaluated. With a narrower type to
+// compute in, the model's leaves are views of a copy in that type, in the same order of elements; gradients stay in the
+// parameters' type.
 struct FlatModel {
   FlatModel(StageChain& model, bool with_gradients, torch::Dtype compute = torch::kFloat32,
             torch::Device device = torch::kCPU);

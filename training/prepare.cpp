@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <filesystem>
 #include <future>
 #include <numeric>
 #include <optional>
@@ -249,10 +250,10 @@ DatasetInfo prepare_data(const std::vector<std::string>& files, const std::strin
   Preparation preparation(files, Tokenizer(tokenizer), progress, setting);
   preparation.look_through();
 
-  make_folder(directory);
+  std::filesystem::create_directories(directory);
   mark_dataset_preparing(directory);
   for (const char* split : {"train", "validation"}) {
-    for (const std::string& path : shard_paths(directory, split)) remove_file(path);
+    for (const std::string& path : shard_paths(directory, split)) std::filesystem::remove(path);
   }
   const std::string name = copy_tokenizer(tokenizer, directory);
   DatasetInfo info = preparation.write(directory);

@@ -38,7 +38,7 @@ struct PrepareSetting {
 // with its tokens at most 10 times its bytes, or the longest JSON line; a thread's 10 MB of known words and, for its
 // longest word, 64 times its bytes.
 //
-// Throws DataError (bad input, a file that changes meanwhile, too little text for two splits) and StorageError.
+// Throws DataError (bad input, a file that changes meanwhile, too little text), StorageError, std::system_error.
 DatasetInfo prepare_data(const std::vector<std::string>& files, const std::string& directory,
                          const std::string& tokenizer, const ShowProgress& progress,
                          const PrepareSetting& setting = {});

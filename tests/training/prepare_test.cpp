@@ -183,7 +183,7 @@ TEST_F(Prepare, PreparingAgainReplacesEverything) {
 TEST_F(Prepare, AFolderInTheWayIsRefusedAndKept) {
   const std::filesystem::path kept = std::filesystem::path(out_.path()) / "train_old.bin" / "notes";
   std::filesystem::create_directories(kept);
-  EXPECT_THROW(prepare(numbered_files(30)), StorageError);
+  EXPECT_THROW(prepare(numbered_files(30)), std::filesystem::filesystem_error);
   EXPECT_TRUE(std::filesystem::exists(kept));
 }
 
