@@ -7,6 +7,8 @@
 #include "launcher/device_choice.h"
 #include "launcher/joint_choice.h"
 #include "model/stage_chain.h"
+#include "monitoring/step_report.h"
+#include "training/trainer.h"
 
 namespace reprise {
 
@@ -21,5 +23,9 @@ JointChoice choose_together(Config& config, Communicator& communicator, const De
 // Memory has run out (for `reason`) in step `step` although the plan was to fit: against what was promised, and what
 // would take less.
 std::string explain_memory(const JointChoice& choice, const std::string& rank, int64_t step, const std::string& reason);
+
+// Fills in what RunStart says of this rank: its memory and budget, the build, the device.
+void describe_rank(RunStart& start, Config config, const Communicator& communicator, const FlatModel& flat,
+                   const Trainer& trainer);
 
 }  // namespace reprise

@@ -17,7 +17,6 @@
 #include "launcher/joint_choice.h"
 #include "launcher/plan_choice.h"
 #include "launcher/run_directory.h"
-#include "launcher/run_metrics.h"
 #include "launcher/run_plan.h"
 #include "launcher/run_snapshots.h"
 #include "launcher/run_trace.h"

@@ -10,7 +10,7 @@
 
 #include "distributed/mpi_communicator.h"
 #include "launcher/exit_codes.h"
-#include "training/position.h"
+#include "training/trainer.h"
 
 namespace reprise {
 namespace {

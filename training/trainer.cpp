@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "checkpointing/memory_meter.h"
@@ -17,7 +18,23 @@ constexpr size_t kRememberedSteps = 32;
 constexpr double kPatience = 10;     // a start, a first step, an evaluation or a save may take so many deadlines
 constexpr double kStepPatience = 5;  // and a step so many median steps
 
+const char* name_of(Phase phase) {
+  static constexpr std::array kNames{"between two stages", "forward",   "recompute", "backward",   "data",
+                                     "gradient sums",      "optimizer", "report",    "evaluation", "save"};
+  return kNames.at(static_cast<size_t>(phase));
+}
+
 }  // namespace
+
+std::string describe_position(uint64_t position, const StageChain& model) {
+  if (position == 0) return "start";
+  const auto phase = static_cast<Phase>(position >> 16 & 0xff);
+  const bool is_of_stage = phase >= Phase::forward && phase <= Phase::backward;
+  const auto stage = static_cast<int>(position & 0xffff);
+  if (phase > Phase::save || (is_of_stage && stage >= model.size())) return "a place unknown here";
+  return fmt::format("step {}, {}{}", (position >> 24) + 1, name_of(phase),
+                     is_of_stage ? " of " + model[stage].name : "");
+}
 
 Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& communicator, const TokenShards& shards,
                  TrainerSetting setting)
@@ -227,7 +244,9 @@ void Trainer::expect_long_wait(Phase phase, double at_least_seconds) const {
                                name_of(phase));
 }
 
-void Trainer::move_to(Phase phase) const { communicator_.pulse().move_to(position(step_, phase)); }
+void Trainer::move_to(Phase phase) const {
+  communicator_.pulse().move_to(static_cast<uint64_t>(step_) << 24 | static_cast<uint64_t>(phase) << 16);
+}
 
 double Trainer::wait_limit() const {
   if (step_seconds_.empty()) return kPatience * setting_.deadline_seconds;

@@ -11,12 +11,18 @@
 #include "training/flat_model.h"
 #include "training/loss_scaler.h"
 #include "training/optimizer.h"
-#include "training/position.h"
 #include "training/skip_policy.h"
 #include "training/snapshot_format.h"
 #include "training/token_data.h"
 
 namespace reprise {
+
+// What a rank's main thread is at, for its heartbeat. The first ones are StepRecord's.
+enum class Phase : uint8_t { between, forward, recompute, backward, data, reduce, optimizer, report, evaluation, save };
+
+// "step 12, backward of h3.attention"; "start" before the first step. The position is packed as in StepRecord: the
+// step, from 0, in the upper 40 bits, the phase in 8, the stage in 16. Any thread; the model's stages do not change.
+std::string describe_position(uint64_t position, const StageChain& model);
 
 struct TrainerSetting {
   uint64_t seed = 1;
