@@ -52,9 +52,13 @@ std::optional<SnapshotStore::Found> SnapshotStore::newest_good(
   return std::nullopt;
 }
 
+std::string SnapshotStore::unfinished_name_of(int64_t step, const std::string& suffix) {
+  return fmt::format("{}{}{}", name_of(step), kTemporary, suffix);
+}
+
 std::string SnapshotStore::begin(int64_t step, const std::string& suffix) {
   files_.make_folder(folder_);
-  const std::string path = path_of(fmt::format("{}{}{}", name_of(step), kTemporary, suffix));
+  const std::string path = path_of(unfinished_name_of(step, suffix));
   files_.make_folder(path);
   return path;
 }

@@ -28,8 +28,8 @@ class SnapshotStore {
   std::optional<Found> newest_good(
       const std::function<void(const std::string& name, const std::string& reason)>& reject) const;
 
-  // Makes `folder` and, in it, the folder that a snapshot is written to: "snapshot-<step>.tmp-<suffix>". Returns its
-  // path; every rank may call it.
+  static std::string unfinished_name_of(int64_t step, const std::string& suffix);  // "snapshot-<step>.tmp-<suffix>"
+  // Makes `folder` and, in it, the folder that a snapshot is written to. Returns its path; every rank may call it.
   std::string begin(int64_t step, const std::string& suffix);
   // The last word about a snapshot whose files are all synced: sees that they are there, at their full length, writes
   // the manifest, and gives the folder its name. When it returns, the snapshot is durable. One of the same name, which

@@ -121,7 +121,8 @@ SnapshotOutcome SnapshotWriter::end(const std::string& failure, const std::strin
   if (!failure.empty() && communicator_.rank() == 0) {
     work_ = std::async(std::launch::async, [this]() -> std::string {
       try {
-        SnapshotStore(files_, setting_.folder).sweep();
+        const std::string name = SnapshotStore::unfinished_name_of(manifest_.progress.step, setting_.suffix);
+        SnapshotStore(files_, setting_.folder).discard(name);  // others may be writing the next one
       } catch (const std::exception&) {
         // The next start sweeps again.
       }

@@ -121,6 +121,18 @@ TEST_F(SnapshotCrash, WhateverCallFailsTheOlderSnapshotIsThereAndTheNextSaveWork
   EXPECT_GT(calls, 20);
 }
 
+TEST_F(SnapshotCrash, ADroppedSaveGoesAndWhatAnotherRankHasBegunSinceStays) {
+  CrashDisk disk(1);
+  prepare(disk);
+  ASSERT_TRUE(save(disk, 1));
+  const std::string next = SnapshotStore(disk, kFolder).begin(3, "run-1");
+  write_file(disk, next, "state-00001-of-00002.safetensors", 1, [](const ByteSink& write) { write("a", 1); });
+  disk.fail_at(2);
+  ASSERT_FALSE(save(disk, 2));
+  EXPECT_EQ(disk.list(kFolder), (std::vector<std::string>{"snapshot-00000001", "snapshot-00000003.tmp-run-1"}));
+  EXPECT_EQ(disk.list(next).size(), 1u);
+}
+
 TEST_F(SnapshotCrash, WhereverTheMachineGoesDownNoAcknowledgedSnapshotIsLost) {
   std::mt19937_64 random(7);
   int64_t crashes = 0;
