@@ -12,8 +12,7 @@
 
 namespace reprise {
 
-StopRequest::StopRequest(double max_seconds, std::function<double()> clock)
-    : clock_(std::move(clock)), started_seconds_(clock_()), max_seconds_(max_seconds) {
+StopRequest::StopRequest(std::function<double()> clock) : clock_(std::move(clock)), started_seconds_(clock_()) {
   sigemptyset(&signals_);
   for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) sigaddset(&signals_, number);
   pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
@@ -25,11 +24,11 @@ StopRequest::~StopRequest() {
   pthread_kill(thread_.native_handle(), SIGUSR1);
 }
 
-bool StopRequest::is_made(double save_seconds) {
+bool StopRequest::is_made(double max_seconds, double save_seconds) {
   const double now = clock_();
   if (asked_seconds_ > 0) longest_seconds_ = std::max(longest_seconds_, now - asked_seconds_);
   asked_seconds_ = now;
-  const bool is_time_up = max_seconds_ > 0 && now - started_seconds_ + longest_seconds_ + save_seconds > max_seconds_;
+  const bool is_time_up = max_seconds > 0 && now - started_seconds_ + longest_seconds_ + save_seconds > max_seconds;
   return is_time_up || is_signalled_;
 }
 

@@ -17,15 +17,15 @@ namespace reprise {
 // from then on, for good, and one of its own takes them, so that nothing has to be safe inside a signal handler.
 class StopRequest {
  public:
-  // The time counts from now on the given clock, in seconds; 0: no limit.
-  explicit StopRequest(double max_seconds, std::function<double()> clock = steady_seconds);
+  // The time counts from now on the given clock, in seconds.
+  explicit StopRequest(std::function<double()> clock = steady_seconds);
   ~StopRequest();
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
 
-  // Main thread, at the end of each step. The time is up when the longest time between two calls and a save of
-  // `save_seconds` would no longer fit.
-  bool is_made(double save_seconds);
+  // Main thread, at the end of each step. The time is up when the longest time between two calls and
+  // `save_seconds` for saving would no longer fit in `max_seconds`; 0: no limit.
+  bool is_made(double max_seconds, double save_seconds);
 
   // TERM says what this returns instead, unless it is ""; asked on the thread that takes the signals. Any thread.
   void explain_term_by(std::function<std::string()> explain);
@@ -35,7 +35,7 @@ class StopRequest {
   [[noreturn]] void end_by_term();
 
   const std::function<double()> clock_;
-  const double started_seconds_, max_seconds_;
+  const double started_seconds_;
   double asked_seconds_ = 0, longest_seconds_ = 0;  // when is_made() was called last; between two calls
   sigset_t signals_;
   std::atomic<bool> is_signalled_ = false;

@@ -20,8 +20,9 @@ struct Options {
 };
 
 int run_train(const Options& options) {
+  StopRequest stop;  // before the configuration, whose check builds a model: LibTorch makes threads for that
   const Config config = load_config(options.config, options.overrides);
-  if (!options.print_config) return train(config);
+  if (!options.print_config) return train(config, stop);
   fmt::print("{}", to_yaml(config, true));
   return kDone;
 }

@@ -21,7 +21,6 @@
 #include "launcher/run_snapshots.h"
 #include "launcher/run_trace.h"
 #include "launcher/spelling.h"
-#include "launcher/stop_request.h"
 #include "launcher/vigil.h"
 #include "monitoring/console.h"
 #include "monitoring/format.h"
@@ -135,7 +134,7 @@ class RankRun {
     });
     flat_.emplace(model_, true, config_.compute_type(), device_.device);
     TrainerSetting setting = config_.trainer();
-    setting.wants_stop = [this] { return stop_.is_made(save_seconds_); };
+    setting.wants_stop = [this] { return stop_.is_made(config_.run.max_seconds, save_seconds_); };
     together(communicator_, [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, setting); });
     fill_state(start, config_, *trainer_, model_, *flat_, communicator_);
     require_agreement(communicator_,
@@ -286,8 +285,7 @@ class RankRun {
 
 }  // namespace
 
-ExitCode train(Config config) {
-  StopRequest stop(config.run.max_seconds);
+ExitCode train(Config config, StopRequest& stop) {
   const double patience = kStartPatience * config.distributed.deadline_seconds;
   const std::unique_ptr<Communicator> host = connect_ranks(patience);
   host->set_wait_limit(patience, "start");

@@ -13,8 +13,9 @@ namespace {
 
 // Signals of the kernel arrive in their own time.
 bool is_made_soon(StopRequest& stop) {
-  for (int wait = 0; wait < 2000 && !stop.is_made(0); ++wait) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  return stop.is_made(0);
+  for (int wait = 0; wait < 2000 && !stop.is_made(0, 0); ++wait)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  return stop.is_made(0, 0);
 }
 
 // A signal that no StopRequest took stays pending: the next one would take it for its own.
@@ -29,8 +30,8 @@ void drop_pending(int number) {
 TEST(StopRequest, IsMadeByEitherSignalAndStays) {
   for (const int number : {SIGUSR1, SIGUSR2}) {
     {
-      StopRequest stop(0);
-      EXPECT_FALSE(stop.is_made(1e9));
+      StopRequest stop;
+      EXPECT_FALSE(stop.is_made(0, 1e9));
       for (int again = 0; again < 2; ++again) {
         kill(getpid(), number);
         EXPECT_TRUE(is_made_soon(stop));
@@ -42,27 +43,27 @@ TEST(StopRequest, IsMadeByEitherSignalAndStays) {
 
 TEST(StopRequest, IsMadeInTimeForTheSaveAndOneMoreStep) {
   double now = 5;
-  StopRequest stop(1000, [&now] { return now; });
-  EXPECT_FALSE(stop.is_made(1000));
-  EXPECT_TRUE(stop.is_made(1000.5));
+  StopRequest stop([&now] { return now; });
+  EXPECT_FALSE(stop.is_made(1000, 1000));
+  EXPECT_TRUE(stop.is_made(1000, 1000.5));
   now += 50;
-  EXPECT_FALSE(stop.is_made(900));  // 50 s are gone, and the next step may take as long
-  EXPECT_TRUE(stop.is_made(900.5));
+  EXPECT_FALSE(stop.is_made(1000, 900));  // 50 s are gone, and the next step may take as long
+  EXPECT_TRUE(stop.is_made(1000, 900.5));
   now += 10;
-  EXPECT_FALSE(stop.is_made(890));  // the longest step counts, not the last one
-  EXPECT_TRUE(stop.is_made(890.5));
+  EXPECT_FALSE(stop.is_made(1000, 890));  // the longest step counts, not the last one
+  EXPECT_TRUE(stop.is_made(1000, 890.5));
 }
 
 TEST(StopRequest, IsNeverMadeByTheClockWithoutALimit) {
   double now = 0;
-  StopRequest stop(0, [&now] { return now; });
+  StopRequest stop([&now] { return now; });
   now = 1e9;
-  EXPECT_FALSE(stop.is_made(1e9));
+  EXPECT_FALSE(stop.is_made(0, 1e9));
 }
 
 TEST(StopRequest, TermEndsTheProcessAtOnce) {
   const auto wait_for_it = [] {
-    const StopRequest stop(0);
+    const StopRequest stop;
     kill(getpid(), SIGTERM);
     std::this_thread::sleep_for(std::chrono::seconds(60));
   };

@@ -16,7 +16,7 @@ import unittest
 from pathlib import Path
 
 from harness import (DONE, ENVIRONMENT, REPRISE, STOPPED, STORAGE, TERMINATED, Run, RunningTest, mpirun_command,
-                     ranks_of, run, settings)
+                     ranks_of, run, settings, write_data)
 
 STOPS = int(os.environ.get("REPRISE_STOPS", "3"))
 STEPS = 100 * STOPS
@@ -91,6 +91,25 @@ class Signalled(StopTest):
             time.sleep(0.002)
         os.kill(job.pid, signal.SIGUSR1)
         self.assertEqual(self.require_saved(job), 1)
+
+    def test_whatever_thread_the_kernel_would_give_the_signal_to(self):
+        data = write_data(self.folder / "long", train_tokens=3000, validation_tokens=1101)
+        command = self.command(1, run={"steps": 1000}, data={"directory": str(data)},
+                               # Two threads compute so many angles, when the configuration is read.
+                               model={"family": "llama", "layers": 1, "width": 64, "heads": 1, "context": 1100,
+                                      "dropout": 0},
+                               batch={"global_sequences": 1, "micro_sequences": 1})
+        ENVIRONMENT.update(OMP_NUM_THREADS="2", OMP_WAIT_POLICY="passive")
+        self.addCleanup(ENVIRONMENT.pop, "OMP_WAIT_POLICY")
+        self.addCleanup(ENVIRONMENT.update, OMP_NUM_THREADS="1")
+        job = self.begin(command)
+        self.wait_for_steps(job, 1)
+        blocked = [int(re.search(r"SigBlk:\s*(\w+)", path.read_text()).group(1), 16)
+                   for path in Path(f"/proc/{job.pid}/task").glob("*/status")]
+        open_to_it = sum(mask >> signal.SIGUSR1 - 1 & 1 == 0 for mask in blocked)
+        self.assertLessEqual(open_to_it, 1, "a thread beside the one that waits for it")
+        os.kill(job.pid, signal.SIGUSR1)
+        self.require_saved(job)
 
     def test_what_cannot_be_saved_is_no_success(self):
         def allow_small_files():
