@@ -81,7 +81,9 @@ Rows run_and_model() {
       ROW("run.max_seconds", number(kNotNegative), "saves and stops in time to end after so many; 0: no limit",
           run.max_seconds),
       ROW("run.device", name({"auto", "cpu", "cuda"}), "what computes; auto: a GPU where one is visible", run.device),
-      ROW("run.overwrite", true_or_false(), "replace a run in the same directory, snapshots and all", run.overwrite),
+      ROW("run.overwrite", true_or_false(),
+          "replace a run in the same directory, snapshots and all; a job that Slurm starts again goes on instead",
+          run.overwrite),
       ROW("run.init", text("none, or a run, a snapshot or a folder made by `reprise import`"),
           "where the first weights are from; none: random ones", run.init),
 

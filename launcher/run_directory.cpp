@@ -32,7 +32,6 @@ static void cut_lines(const std::string& path, int64_t bytes) {
 }
 
 void RunDirectory::require_free(const Config& config) {
-  if (config.run.overwrite) return;
   for (const char* name : kFiles) {
     if (!std::filesystem::exists(config.run.directory + "/" + name)) continue;
     throw ConfigError(

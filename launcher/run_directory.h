@@ -17,7 +17,7 @@ namespace reprise {
 // them. Rank 0 only.
 class RunDirectory {
  public:
-  // Throws ConfigError when the folder holds a run already, unless run.overwrite. Changes nothing.
+  // Throws ConfigError when the folder holds a run already. Changes nothing.
   static void require_free(const Config& config);
 
   // The folder for a run that begins as `start` says: without the files of a run that was there and with all others,

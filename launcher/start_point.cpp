@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 
@@ -92,19 +93,39 @@ bool may_begin_again(const Config& config, const Facts& now) {
   }
 }
 
+// What a run begins from must not go with the run that it replaces.
+void require_outside(const std::string& directory, const char* key, const std::string& path) {
+  const fs::path way = fs::relative(path, directory);
+  if (way.empty() || *way.begin() == "..") return;
+  throw ConfigError(
+      fmt::format("{}: expected a path outside of {}, which run.overwrite=true removes, got {}", key, directory, path));
+}
+
+// Slurm starts a job again with the same command, which is not to remove what the starts before have saved.
+bool is_first_start() {
+  const char* const restarts = std::getenv("SLURM_RESTART_COUNT");
+  return !restarts || std::atoi(restarts) == 0;
+}
+
 StartPoint look(const Config& config, const Facts& now) {
-  if (config.run.overwrite) return {};
   const std::string &directory = config.run.directory, &resume = config.snapshot.resume;
-  const bool resumes = resume != "never";
+  const bool is_kept = config.run.overwrite && !is_first_start() && fs::exists(snapshot_folder(directory));
+  const bool resumes = config.run.overwrite ? is_kept : resume != "never";
+  if (is_kept) {
+    fmt::print(stderr, "reprise: Slurm starts this job again: run.overwrite spares what is saved in {}\n", directory);
+  }
   std::optional<SnapshotStore::Found> found;
   if (resumes) found = newest_of(snapshot_folder(directory), "set run.overwrite=true to begin anew");
   const bool continues = found.has_value();
-  if (!continues && resumes && may_begin_again(config, now)) {
+  if (!continues && config.run.overwrite) {
+    if (config.run.init != "none") require_outside(directory, "run.init", config.run.init);
+    if (resume != "auto" && resume != "never") require_outside(directory, "snapshot.resume", resume);
+  } else if (!continues && resumes && may_begin_again(config, now)) {
     fmt::print(stderr, "reprise: begins anew in {}, where a run was ended before its first snapshot\n", directory);
   } else if (!continues) {
     RunDirectory::require_free(config);
   }
-  if (!continues && resumes && resume != "auto") found = snapshot_at(resume);
+  if (!continues && resume != "auto" && resume != "never") found = snapshot_at(resume);
   if (!found) return {};
   require_same_mathematics(found->path, found->manifest.facts, now, config);
   return {continues, found->path, found->manifest};

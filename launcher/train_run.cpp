@@ -108,7 +108,9 @@ class RankRun {
     const std::string where =
         fmt::format("stopped, as asked, after step {} of {}", trainer_->steps_done(), config_.run.steps);
     if (saved_step_ != trainer_->steps_done()) throw SharedFailure(kStorage, where + ", which could not be saved");
-    if (communicator_.rank() == 0) fmt::print(stderr, "reprise: {}; saved: the same command goes on\n", where);
+    if (communicator_.rank() > 0) return kStopped;
+    fmt::print(stderr, "reprise: {}; saved: the same command{} goes on\n", where,
+               config_.run.overwrite ? " without run.overwrite" : "");
     return kStopped;
   }
 
@@ -127,16 +129,16 @@ class RankRun {
     });
     const StartPoint start = find_start(communicator_, config_, facts_);
     choice_ = choose_together(config_, communicator_, device_, model_);
-    together(communicator_, [&] {
-      if (communicator_.rank() != 0) return;
-      if (!lock_) lock_ = lock_run(config_);  // makes the folder, now that nothing stands in the way
-      directory_.emplace(config_, start);
-    });
     flat_.emplace(model_, true, config_.compute_type(), device_.device);
     TrainerSetting setting = config_.trainer();
     setting.wants_stop = [this] { return stop_.is_made(config_.run.max_seconds, save_seconds_); };
     together(communicator_, [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, setting); });
     fill_state(start, config_, *trainer_, model_, *flat_, communicator_);
+    together(communicator_, [&] {
+      if (communicator_.rank() != 0) return;
+      if (!lock_) lock_ = lock_run(config_);  // makes the folder, now that nothing stands in the way
+      directory_.emplace(config_, start);
+    });
     require_agreement(communicator_,
                       {{"bucket layout", describe_buckets(trainer_->buckets())},
                        {"plan", fmt::format("{} at {} sequences", strip_of(plan()), config_.micro_sequences)}});

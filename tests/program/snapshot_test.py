@@ -15,7 +15,7 @@ import subprocess
 import time
 import unittest
 
-from harness import (CONFIGURATION, DATA, DONE, ENVIRONMENT, LOST, REPRISE, ProgramTest, Run, RunningTest,
+from harness import (CONFIGURATION, DATA, DONE, ENVIRONMENT, LOST, REPRISE, STOPPED, ProgramTest, Run, RunningTest,
                      mpirun_command, ranks_of, reprise, run, settings)
 
 STOPS = int(os.environ.get("REPRISE_STOPS", "3"))
@@ -141,6 +141,57 @@ class Begins(SnapshotTest):
         self.assertEqual(reprise("eval", whole.folder, "--data", self.data).returncode, DONE)
         narrow = self.go_on(self.folder / "narrow", run={"init": str(whole.folder)}, model={"width": 16})
         self.assert_fails(narrow, DATA, "snapshot-00000020", "shape")
+
+
+class Overwrites(SnapshotTest):
+    def setUp(self):
+        super().setUp()
+        self.old = self.finished(self.folder / "run", snapshot={"every_steps": 10})
+
+    def replaced(self, **sections):
+        return self.finished(self.old.folder, run={"overwrite": True}, **sections)
+
+    def assert_keeps_the_old_run(self, code, *words, run=None, **sections):
+        def files():
+            return {path: path.read_bytes() for path in self.old.folder.rglob("*") if path.is_file()
+                    and path.name != "lock"}
+        before = files()
+        result = self.go_on(self.old.folder, run={"overwrite": True, **(run or {})}, **sections)
+        self.assert_fails(result, code, *words)
+        self.assertTrue(files() == before, "the old run is not what it was")
+
+    def test_only_once_what_it_begins_from_is_read(self):
+        self.assert_keeps_the_old_run(DATA, "runs/mistyped", run={"init": "runs/mistyped"})
+        other = self.finished(self.folder / "other", model={"width": 16})
+        self.assert_keeps_the_old_run(DATA, "shape", run={"init": str(other.folder)})
+        for inside in (self.old.folder, self.old.folder / "snapshots" / "snapshot-00000010"):
+            self.assert_keeps_the_old_run(CONFIGURATION, "run.init: expected a path outside", run={"init": str(inside)})
+            self.assert_keeps_the_old_run(CONFIGURATION, "snapshot.resume: expected a path outside",
+                                          snapshot={"resume": str(inside)})
+
+    def test_and_begins_from_the_snapshot_that_is_named(self):
+        source = self.folder / "source"
+        self.old.folder.rename(source)
+        self.finished(self.old.folder)
+        snapshot = source / "snapshots" / "snapshot-00000010"
+        again = self.replaced(snapshot={"resume": str(snapshot)})
+        self.assertEqual(again.of("start")[0]["resumed_step"], 10)
+        self.assertEqual(again.losses, self.old.losses[10:])
+        self.assertEqual(again.weights, self.old.weights)
+
+    def test_once_in_a_job_that_slurm_starts_again(self):
+        sections = {"run": {"overwrite": True, "max_seconds": 0.01}, "snapshot": {"every_steps": 10}}
+        stopped = self.go_on(self.old.folder, **sections)
+        self.assertEqual(stopped.returncode, STOPPED, stopped.stderr)
+        self.assertIn("after step 1 of 20; saved: the same command without run.overwrite goes on", stopped.stderr)
+        ENVIRONMENT["SLURM_RESTART_COUNT"] = "1"
+        self.addCleanup(ENVIRONMENT.pop, "SLURM_RESTART_COUNT")
+        again = self.go_on(self.old.folder, **sections)
+        self.assertEqual(again.returncode, STOPPED, again.stderr)
+        self.assertIn("after step 2 of 20", again.stderr)
+        self.assert_same(self.replaced(snapshot={"every_steps": 10}), self.old)
+        self.assertIn(f"run.overwrite spares what is saved in {self.old.folder}", self.errors)
+        self.assertEqual([record["resumed_step"] for record in Run(self.old.folder).of("start")], [0, 1, 2])
 
 
 class IsRefused(SnapshotTest):
