@@ -14,7 +14,8 @@
 namespace reprise {
 namespace {
 
-constexpr double kSlowestDisk = 10e6;  // bytes a second, for a rank's share: slower than that it hangs
+constexpr double kSlowDisk = 100e6;    // bytes a second: what a disk is taken for until it has been measured
+constexpr double kSlowestDisk = 10e6;  // slower than that it hangs
 
 }  // namespace
 
@@ -55,6 +56,14 @@ void fill_state(const StartPoint& start, const Config& config, Trainer& trainer,
   trainer.resume(is_resumed ? start.manifest.progress : trainer.progress());  // computes on copies of what has come
 }
 
+double longest_disk_seconds(const Config& config, const FlatLayout& layout) {
+  return first_save_seconds(layout) * kSlowDisk / kSlowestDisk * static_cast<double>(1 + config.snapshot.keep);
+}
+
+double first_save_seconds(const FlatLayout& layout) {
+  return static_cast<double>(SnapshotWriter::host_bytes(layout, 1)) / kSlowDisk;
+}
+
 RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, const StageChain& model,
                            const FlatLayout& layout, const Trainer& trainer,
                            const std::map<std::string, std::string>& facts, const RunDirectory* directory,
@@ -63,7 +72,8 @@ RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, con
       trainer_(trainer),
       facts_(snapshot_facts(config, facts, communicator.size())),
       directory_(directory),
-      slowest_seconds_(static_cast<double>(SnapshotWriter::host_bytes(layout, communicator.size())) / kSlowestDisk),
+      longest_seconds_(longest_disk_seconds(config, layout)),
+      save_seconds_(first_save_seconds(layout)),
       writer_(disk_, communicator, model, layout, trainer.states(),
               {.folder = snapshot_folder(config.run.directory),
                .suffix = fmt::format("{}-{}", config.run.name, attempt),
@@ -71,14 +81,20 @@ RunSnapshots::RunSnapshots(const Config& config, Communicator& communicator, con
                .keep_every = config.snapshot.keep_every}) {}
 
 void RunSnapshots::step_ended(const Tell& tell) {
-  const int64_t step = trainer_.steps_done();
   report(writer_.poll(), tell);
-  if (step % config_.snapshot.every_steps == 0 || step == config_.run.steps) save(tell);
+  if (is_due()) save(tell);
 }
+
+bool RunSnapshots::is_due() const {
+  const int64_t step = trainer_.steps_done();
+  return step % config_.snapshot.every_steps == 0 || step == config_.run.steps;
+}
+
+double RunSnapshots::seconds_to_stop() const { return save_seconds_ * (writer_.is_busy() || is_due() ? 2 : 1); }
 
 void RunSnapshots::save(const Tell& tell) {
   const double asked = now_seconds();
-  trainer_.expect_long_wait(Phase::save, slowest_seconds_);
+  trainer_.expect_long_wait(Phase::save, longest_seconds_);
   report(writer_.finish(), tell);
   trainer_.require_equal_replicas();
   Manifest manifest{trainer_.progress(), facts_, {}};
@@ -88,12 +104,13 @@ void RunSnapshots::save(const Tell& tell) {
 }
 
 void RunSnapshots::finish(const Tell& tell) {
-  trainer_.expect_long_wait(Phase::save, slowest_seconds_);
+  trainer_.expect_long_wait(Phase::save, longest_seconds_);
   report(writer_.finish(), tell);
 }
 
 void RunSnapshots::report(const std::optional<SnapshotOutcome>& outcome, const Tell& tell) {
   if (!outcome) return;
+  if (outcome->failure.empty()) save_seconds_ = outcome->seconds;
   tell({.step = outcome->step,
         .saved = outcome->failure.empty(),
         .problem = outcome->failure + outcome->warning,

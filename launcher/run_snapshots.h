@@ -25,6 +25,11 @@ std::unique_ptr<RunLock> lock_run(const Config& config);
 void fill_state(const StartPoint& start, const Config& config, Trainer& trainer, StageChain& model, FlatModel& flat,
                 Communicator& communicator);
 
+// What a save is taken to last until one has been measured, and how long any disk work may last before it counts as
+// hung: as long as to write a snapshot and read `keep` others from a slow disk.
+double first_save_seconds(const FlatLayout& layout);
+double longest_disk_seconds(const Config& config, const FlatLayout& layout);
+
 // Saves a run while it trains, as snapshot.* says. Collective, main thread.
 class RunSnapshots {
  public:
@@ -40,14 +45,19 @@ class RunSnapshots {
   void save(const Tell& tell);
   void finish(const Tell& tell);  // waits for the one under way
 
+  // At the end of a step, before step_ended(): what a stop after the next one takes, with a save under way by then.
+  double seconds_to_stop() const;
+
  private:
+  bool is_due() const;
   void report(const std::optional<SnapshotOutcome>& outcome, const Tell& tell);
 
   const Config& config_;
   const Trainer& trainer_;
   const std::map<std::string, std::string> facts_;
   const RunDirectory* const directory_;
-  const double slowest_seconds_;  // a save may take as long as on the slowest disk
+  const double longest_seconds_;  // of a wait for a save
+  double save_seconds_;           // what the last one took
   double stall_seconds_ = 0;      // of the save under way
   Disk disk_;
   SnapshotWriter writer_;

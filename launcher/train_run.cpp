@@ -31,8 +31,7 @@
 namespace reprise {
 namespace {
 
-constexpr double kStartPatience = 10;     // the start may take so many deadlines
-constexpr double kSlowDiskBytes = 100e6;  // a second: what a disk is taken for until it has been measured
+constexpr double kStartPatience = 10;  // the start may take so many deadlines
 
 using Sinks = std::vector<std::unique_ptr<Sink>>;
 
@@ -53,8 +52,10 @@ class RankRun {
         device_(device),
         stop_(stop),
         model_(config_.model),
+        disk_seconds_(longest_disk_seconds(config_, layout_of(model_))),
         vigil_(communicator_, stop_, config_, model_) {
-    communicator_.set_wait_limit(kStartPatience * config_.distributed.deadline_seconds, "start");
+    communicator_.set_wait_limit(std::max(kStartPatience * config_.distributed.deadline_seconds, disk_seconds_),
+                                 "start");
   }
 
   ExitCode run() {
@@ -101,7 +102,6 @@ class RankRun {
 
   ExitCode save_and_stop() {
     is_stopping_ = true;
-    trainer_->expect_long_wait(Phase::save);
     if (!snapshots_) open_snapshots();
     snapshots_->save(tell_);
     snapshots_->finish(tell_);
@@ -131,7 +131,10 @@ class RankRun {
     choice_ = choose_together(config_, communicator_, device_, model_);
     flat_.emplace(model_, true, config_.compute_type(), device_.device);
     TrainerSetting setting = config_.trainer();
-    setting.wants_stop = [this] { return stop_.is_made(config_.run.max_seconds, save_seconds_); };
+    setting.wants_stop = [this] {
+      const double seconds = snapshots_ ? snapshots_->seconds_to_stop() : first_save_seconds(flat_->layout);
+      return stop_.is_made(config_.run.max_seconds, seconds);
+    };
     together(communicator_, [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, setting); });
     fill_state(start, config_, *trainer_, model_, *flat_, communicator_);
     together(communicator_, [&] {
@@ -151,7 +154,6 @@ class RankRun {
     attempt_ = static_cast<int64_t>(largest_figures(communicator_, {lock_ ? double(lock_->attempt()) : 1})[0]);
     if (config_.monitoring.trace) trace_.emplace(config_.run.directory, model_, communicator_);
     if (config_.snapshot.every_steps > 0) open_snapshots();
-    save_seconds_ = static_cast<double>(SnapshotWriter::host_bytes(flat_->layout, 1)) / kSlowDiskBytes;
   }
 
   void open_snapshots() {
@@ -231,7 +233,6 @@ class RankRun {
 
   void tell(const SnapshotReport& report) {
     for (auto& sink : sinks_) sink->snapshot(report);
-    save_seconds_ = report.seconds;
     if (report.saved) saved_step_ = report.step;
     if (report.problem.empty() || communicator_.rank() != 0) return;
     fmt::print(stderr, "reprise: snapshot of step {} {}: {}{}\n", report.step,
@@ -247,7 +248,7 @@ class RankRun {
   }
 
   void finish() {
-    trainer_->expect_long_wait(Phase::save);
+    trainer_->expect_long_wait(Phase::save, disk_seconds_);
     if (snapshots_) snapshots_->finish(tell_);
     trainer_->require_equal_replicas();
     end_.steps = trainer_->steps_done();
@@ -268,6 +269,7 @@ class RankRun {
   JointChoice choice_;
   std::unique_ptr<RunLock> lock_;  // rank 0 only
   StageChain model_;
+  const double disk_seconds_;  // for which the disk may keep the others waiting
   Vigil vigil_;
   std::optional<FlatModel> flat_;
   std::optional<TokenShards> training_, validation_;
@@ -278,8 +280,7 @@ class RankRun {
   Sinks sinks_;
   const RunSnapshots::Tell tell_ = [this](const SnapshotReport& report) { tell(report); };
   std::optional<RunSnapshots> snapshots_;
-  double save_seconds_ = 0;  // what a save takes
-  int64_t saved_step_ = 0;   // of the newest one
+  int64_t saved_step_ = 0;  // of the newest one
   bool is_stopping_ = false;
   RunEnd end_;
   std::vector<double> step_seconds_;

@@ -48,5 +48,73 @@ TEST(RunSnapshots, DivergedReplicasAreNeverSaved) {
   EXPECT_EQ(saved_steps(scratch.path()), std::vector<int64_t>{2});
 }
 
+// A run on one rank with its snapshots.
+void with_snapshots(const Config& config, const std::function<void(TinyTrainer&, RunSnapshots&)>& test) {
+  run_as_threads(1, [&](Communicator& communicator) {
+    TinyTrainer tiny(communicator);
+    RunSnapshots snapshots(config, communicator, tiny.model, tiny.flat.layout, *tiny.trainer, {}, nullptr, 1);
+    test(tiny, snapshots);
+  });
+}
+
+TEST(RunSnapshots, AStopIsGivenTimeForItsSaveAndForOneUnderWay) {
+  const Scratch scratch;
+  Config config;
+  config.run.directory = scratch.path();
+  config.snapshot.every_steps = 2;
+  with_snapshots(config, [&](TinyTrainer& tiny, RunSnapshots& snapshots) {
+    const auto tell = [](const SnapshotReport& report) { EXPECT_TRUE(report.saved) << report.problem; };
+    const double one = first_save_seconds(tiny.flat.layout);
+    tiny.step();
+    EXPECT_EQ(snapshots.seconds_to_stop(), one);
+    snapshots.step_ended(tell);
+    tiny.step();  // a save begins when this one ends
+    EXPECT_EQ(snapshots.seconds_to_stop(), 2 * one);
+    snapshots.step_ended(tell);
+    tiny.step();
+    EXPECT_EQ(snapshots.seconds_to_stop(), 2 * one);
+    snapshots.finish([&](const SnapshotReport& report) {
+      EXPECT_TRUE(report.saved) << report.problem;
+      EXPECT_NE(report.seconds, one);
+    });
+    EXPECT_NE(snapshots.seconds_to_stop(), one);  // it was measured
+  });
+}
+
+TEST(RunSnapshots, ADroppedSaveSaysNothingOfTheTimeThatOneTakes) {
+  const Scratch scratch;
+  Config config;
+  config.run.directory = scratch / "no folder";
+  config.snapshot.every_steps = 1000;
+  with_snapshots(config, [](TinyTrainer& tiny, RunSnapshots& snapshots) {
+    tiny.step();
+    const auto tell = [](const SnapshotReport& report) { EXPECT_FALSE(report.saved); };
+    snapshots.save(tell);
+    snapshots.finish(tell);
+    EXPECT_EQ(snapshots.seconds_to_stop(), first_save_seconds(tiny.flat.layout));
+  });
+}
+
+TEST(RunSnapshots, ASaveMayTakeAsLongAsAllThatIsReadAgainForItFromASlowDisk) {
+  const Scratch scratch;
+  Config config;
+  config.run.directory = scratch.path();
+  config.snapshot.every_steps = 1000;
+  config.snapshot.keep = 9'999'999;
+  run_as_threads(1, [&](Communicator& communicator) {
+    TinyTrainer tiny(communicator);
+    RunSnapshots snapshots(config, communicator, tiny.model, tiny.flat.layout, *tiny.trainer, {}, nullptr, 1);
+    const double seconds = longest_disk_seconds(config, tiny.flat.layout);
+    EXPECT_NEAR(seconds, 12.0 * static_cast<double>(tiny.flat.layout.numel), 1e-3);  // 10 MB a second
+    tiny.step();
+    snapshots.save([](const SnapshotReport&) {});
+    EXPECT_EQ(communicator.pulse().standing().limit_seconds, seconds);
+    tiny.step();
+    EXPECT_LT(communicator.pulse().standing().limit_seconds, seconds);
+    snapshots.finish([](const SnapshotReport&) {});
+    EXPECT_EQ(communicator.pulse().standing().limit_seconds, seconds);
+  });
+}
+
 }  // namespace
 }  // namespace reprise
