@@ -54,6 +54,7 @@ struct EvalOptions {
 
 int evaluate_run(const EvalOptions& options) {
   const std::unique_ptr<Communicator> ranks = connect_ranks();
+  ranks->set_wait_limit(3600, "start");  // for a large run on a slow disk; a rank that dies ends the job by itself
   std::optional<SavedRun> run;
   std::optional<TokenShards> split;
   std::map<std::string, std::string> facts;
