@@ -32,7 +32,7 @@ Failure describe_failure(std::exception_ptr error) {
   try {
     std::rethrow_exception(error);
   } catch (const SharedFailure& failure) {
-    return {failure.code(), one_line(failure.what()), true};
+    return {failure.code, one_line(failure.what()), true};
   } catch (const InvalidSetting& failure) {
     return {kConfiguration, one_line(failure.key() + ": " + failure.what())};
   } catch (const c10::OutOfMemoryError& failure) {

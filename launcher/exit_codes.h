@@ -27,13 +27,9 @@ struct UsageError : std::runtime_error {
 };
 
 // A failure that every rank knows of and ends with, each with the same exit code; rank 0 alone reports it.
-class SharedFailure : public std::runtime_error {
- public:
-  SharedFailure(int code, const std::string& message) : std::runtime_error(message), code_(code) {}
-  int code() const { return code_; }
-
- private:
-  int code_;
+struct SharedFailure : std::runtime_error {
+  SharedFailure(int exit_code, const std::string& message) : std::runtime_error(message), code(exit_code) {}
+  const int code;
 };
 
 // What to tell the user about an exception and how to end.

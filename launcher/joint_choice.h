@@ -15,14 +15,10 @@
 namespace reprise {
 
 // No plan fits the budget; says what would. Exit code 69.
-class NothingFits : public std::runtime_error {
- public:
-  NothingFits(const std::string& message, int64_t smallest_peak)
-      : std::runtime_error(message), smallest_(smallest_peak) {}
-  int64_t smallest_peak_bytes() const { return smallest_; }
-
- private:
-  int64_t smallest_;
+struct NothingFits : std::runtime_error {
+  NothingFits(const std::string& message, int64_t smallest)
+      : std::runtime_error(message), smallest_peak_bytes(smallest) {}
+  const int64_t smallest_peak_bytes;
 };
 
 // A micro-batch that was considered.

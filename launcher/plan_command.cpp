@@ -166,8 +166,7 @@ void report(const Options& options, const JointChoice& choice, std::optional<int
 
 int refuse(const Options& options, const NothingFits& failure) {
   const std::string error = failure.what();
-  const int64_t smallest_peak_bytes = failure.smallest_peak_bytes();
-  if (options.json) fmt::print("{}\n", JSON_FIELDS(error, smallest_peak_bytes).dump());
+  if (options.json) fmt::print("{}\n", JSON_FIELDS(error, failure.smallest_peak_bytes).dump());
   fmt::print(stderr, "reprise: {}\n", error);
   return kDoesNotFit;
 }

@@ -23,7 +23,6 @@
 #include <vector>
 
 #include "monitoring/format.h"
-#include "monitoring/json_text.h"
 #include "monitoring/metric_table.h"
 
 namespace reprise {
@@ -155,12 +154,7 @@ class ExporterSink final : public Sink {
     }
     add("reprise_allreduce_bytes_total", static_cast<double>(report.comm_bytes));
     add("reprise_allreduce_seconds_total", report.comm_seconds);
-    const auto phases =
-        JSON_FIELDS(report.data_seconds, report.forward_seconds, report.recompute_seconds, report.backward_seconds,
-                    report.comm_exposed_seconds, report.optimizer_seconds, report.other_seconds);
-    for (const auto& [name, seconds] : phases.items()) {
-      add("reprise_phase_seconds_total", seconds, name.substr(0, name.rfind('_')));
-    }
+    for (const auto& [name, seconds] : kPhases) add("reprise_phase_seconds_total", report.*seconds, name);
   }
 
   // The registry hands out the same family and the same series for the same names and labels.

@@ -30,7 +30,6 @@ struct Kind {
   size_t token_bytes;
 };
 constexpr Kind kNarrow{20240520, 1, sizeof(uint16_t)}, kWide{20240801, 7, sizeof(uint32_t)};
-constexpr size_t kBufferedTokens = 1 << 16;
 
 std::string path_in(const std::string& directory) { return directory + "/dataset.json"; }
 std::string name_of(const std::string& path) { return std::filesystem::path(path).filename().string(); }
@@ -160,11 +159,15 @@ void ShardWriter::write(std::span<const uint32_t> tokens) {
       file_->write(Header{}.data(), sizeof(Header));  // filled in when the count is known
     }
     const auto some = tokens.first(std::min(tokens.size(), static_cast<size_t>(most_tokens_ - shard_tokens_)));
-    buffer_.insert(buffer_.end(), some.begin(), some.end());
+    if (is_wide_) {
+      file_->write(some.data(), some.size_bytes());
+    } else {
+      const std::vector<uint16_t> narrow(some.begin(), some.end());
+      file_->write(narrow.data(), narrow.size() * sizeof(uint16_t));
+    }
     tokens = tokens.subspan(some.size());
     tokens_ += std::ssize(some);
     shard_tokens_ += std::ssize(some);
-    if (buffer_.size() >= kBufferedTokens) flush();
     if (shard_tokens_ == most_tokens_) close_shard();
   }
 }
@@ -173,18 +176,7 @@ void ShardWriter::finish() {
   if (file_) close_shard();
 }
 
-void ShardWriter::flush() {
-  if (is_wide_) {
-    file_->write(buffer_.data(), buffer_.size() * sizeof(uint32_t));
-  } else {
-    const std::vector<uint16_t> narrow(buffer_.begin(), buffer_.end());
-    file_->write(narrow.data(), narrow.size() * sizeof(uint16_t));
-  }
-  buffer_.clear();
-}
-
 void ShardWriter::close_shard() {
-  flush();
   const Kind kind = is_wide_ ? kWide : kNarrow;
   const Header header{kind.magic, kind.version, static_cast<int32_t>(shard_tokens_)};
   file_->overwrite(0, header.data(), sizeof(Header));

@@ -72,7 +72,6 @@ class ShardWriter {
   int64_t tokens() const { return tokens_; }
 
  private:
-  void flush();
   void close_shard();
 
   const std::string directory_, split_;
@@ -80,7 +79,6 @@ class ShardWriter {
   const int64_t most_tokens_;
   int64_t tokens_ = 0, shard_tokens_ = 0;
   int shards_ = 0;
-  std::vector<uint32_t> buffer_;  // not yet in the file, counted in shard_tokens_
   std::optional<DurableFile> file_;
 };
 

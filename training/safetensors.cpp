@@ -23,29 +23,25 @@ constexpr uint64_t kMostHeaderBytes = 100'000'000;
 constexpr int kDeepestHeader = 3;  // header object, tensor object, array
 constexpr const char* kMetadata = "__metadata__";
 
-struct DtypeName {
-  const char* name;
-  torch::Dtype dtype;
-};
-constexpr DtypeName kDtypes[] = {{"F64", torch::kFloat64},
-                                 {"F32", torch::kFloat32},
-                                 {"F16", torch::kFloat16},
-                                 {"BF16", torch::kBFloat16},
-                                 {"F8_E4M3", torch::kFloat8_e4m3fn},
-                                 {"F8_E5M2", torch::kFloat8_e5m2},
-                                 {"I64", torch::kInt64},
-                                 {"I32", torch::kInt32},
-                                 {"I16", torch::kInt16},
-                                 {"I8", torch::kInt8},
-                                 {"U64", torch::kUInt64},
-                                 {"U32", torch::kUInt32},
-                                 {"U16", torch::kUInt16},
-                                 {"U8", torch::kUInt8},
-                                 {"BOOL", torch::kBool}};
+constexpr std::pair<const char*, torch::Dtype> kDtypes[] = {{"F64", torch::kFloat64},
+                                                            {"F32", torch::kFloat32},
+                                                            {"F16", torch::kFloat16},
+                                                            {"BF16", torch::kBFloat16},
+                                                            {"F8_E4M3", torch::kFloat8_e4m3fn},
+                                                            {"F8_E5M2", torch::kFloat8_e5m2},
+                                                            {"I64", torch::kInt64},
+                                                            {"I32", torch::kInt32},
+                                                            {"I16", torch::kInt16},
+                                                            {"I8", torch::kInt8},
+                                                            {"U64", torch::kUInt64},
+                                                            {"U32", torch::kUInt32},
+                                                            {"U16", torch::kUInt16},
+                                                            {"U8", torch::kUInt8},
+                                                            {"BOOL", torch::kBool}};
 
 const char* name_of(const NamedTensor& named) {
-  for (const DtypeName& known : kDtypes) {
-    if (known.dtype == named.tensor.scalar_type()) return known.name;
+  for (const auto& [name, dtype] : kDtypes) {
+    if (dtype == named.tensor.scalar_type()) return name;
   }
   throw std::invalid_argument("safetensors: no name for the dtype of " + named.name);
 }
@@ -122,11 +118,10 @@ class Reader {
       refuse("{}: expected exactly dtype, shape and data_offsets", name);
     }
     const nlohmann::json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
-    const auto known =
-        std::ranges::find_if(kDtypes, [&](const DtypeName& candidate) { return dtype == candidate.name; });
+    const auto known = std::ranges::find_if(kDtypes, [&](const auto& candidate) { return dtype == candidate.first; });
     if (known == std::end(kDtypes)) refuse("{}: unknown dtype {}", name, dtype.dump());
     if (!offsets.is_array() || offsets.size() != 2) refuse("{}: data_offsets are not two numbers", name);
-    Entry entry{name, known->dtype, {}, whole_number(name, offsets[0]), whole_number(name, offsets[1])};
+    Entry entry{name, known->second, {}, whole_number(name, offsets[0]), whole_number(name, offsets[1])};
     if (entry.begin > entry.end || entry.end > data_.numel()) refuse("{}: data_offsets lie outside the file", name);
 
     if (!shape.is_array()) refuse("{}: shape is not a list", name);

@@ -102,7 +102,7 @@ TEST_F(Evaluation, UnknownTokensNameFileAndPlaceOnEveryRank) {
         evaluate(*small_run(), shards, 8, ranks);
         ADD_FAILURE() << "accepted";
       } catch (const SharedFailure& failure) {
-        EXPECT_EQ(failure.code(), kBadInput);
+        EXPECT_EQ(failure.code, kBadInput);
         const std::string message = failure.what();
         EXPECT_NE(message.find("validation_000000.bin: token 6000 is 300"), std::string::npos) << message;
         EXPECT_EQ(message.starts_with("rank 1 on "), size == 2) << message;

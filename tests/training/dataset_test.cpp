@@ -79,7 +79,7 @@ TEST(ShardWriter, CutsAtTheLimitAndReadsBack) {
   EXPECT_EQ(next, 24);
 }
 
-TEST(ShardWriter, WritesMoreThanItsBuffer) {
+TEST(ShardWriter, JoinsWhatItIsGivenInParts) {
   const Scratch scratch;
   ShardWriter writer(scratch.path(), "train", 65536);
   for (int i = 0; i < 3; ++i) writer.write(counting<uint32_t>(0, 65'536));
