@@ -10,6 +10,7 @@
 #include "distributed/communicator.h"
 #include "launcher/config.h"
 #include "launcher/joint_choice.h"
+#include "monitoring/json_text.h"
 #include "training/errors.h"
 
 namespace reprise {
@@ -51,7 +52,7 @@ Failure describe_failure(std::exception_ptr error) {
     if (is<ConfigError>(failure)) return {kConfiguration, message};
     if (is<UsageError>(failure)) return {kUsage, message};
     if (is<NothingFits>(failure)) return {kDoesNotFit, message};
-    if (is<DataError>(failure)) return {kBadInput, message};
+    if (is<DataError>(failure) || is<DamagedFile>(failure)) return {kBadInput, message};
     if (is<StorageError>(failure) || is<std::system_error>(failure)) return {kStorage, message};
     return {is<PeerLost>(failure) ? kPeerLost : kInternal, message};
   } catch (...) {

@@ -84,18 +84,8 @@ JsonLinesReader open_metrics(const std::string& directory) {
   if (!std::filesystem::is_regular_file(directory + "/metrics.jsonl")) {
     throw DataError(fmt::format("{}: expected the directory of a run, with metrics.jsonl, got none", directory));
   }
-  read_metrics(reader);
+  reader.read();
   return reader;
-}
-
-bool read_metrics(JsonLinesReader& reader) {
-  try {
-    return reader.read();
-  } catch (const std::system_error&) {
-    throw;
-  } catch (const std::runtime_error& error) {
-    throw DataError(error.what());
-  }
 }
 
 std::map<std::string, std::string> RunDirectory::texts() const {

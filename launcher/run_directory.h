@@ -49,8 +49,7 @@ class RunDirectory {
   std::string path_;
 };
 
-// The metrics of a run to look on, read once. Throws DataError where there is no run.
+// The metrics of a run to look on, read once. Throws DataError where there is no run, DamagedFile.
 JsonLinesReader open_metrics(const std::string& directory);
-bool read_metrics(JsonLinesReader& reader);  // reader.read(), whose complaints of damage are DataError
 
 }  // namespace reprise

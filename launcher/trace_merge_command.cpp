@@ -8,7 +8,6 @@
 #include "launcher/commands.h"
 #include "launcher/exit_codes.h"
 #include "monitoring/trace.h"
-#include "training/errors.h"
 
 namespace reprise {
 namespace {
@@ -19,13 +18,7 @@ struct Options {
 };
 
 int merge(const Options& options) {
-  try {
-    merge_traces(options.inputs, options.out);
-  } catch (const std::system_error&) {
-    throw;
-  } catch (const std::runtime_error& error) {
-    throw DataError(error.what());
-  }
+  merge_traces(options.inputs, options.out);
   fmt::print("{} files joined in {}; open it in https://ui.perfetto.dev or chrome://tracing\n", options.inputs.size(),
              options.out);
   return kDone;

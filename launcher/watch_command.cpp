@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "launcher/commands.h"
@@ -53,18 +54,22 @@ int watch(const Options& options) {
   std::string drawn;
   if (follows) fmt::print("\x1b[2J");
   while (true) {
-    const RunHistory& history = reader.history();
-    const std::string state = state_of(history, options.directory + "/metrics.jsonl");
-    const std::string page = run_page(history, state, style_of(options, is_terminal));
-    if (!follows) return fmt::print("{}", page), kDone;
-    std::string screen = "\x1b[H";  // over the page before, line by line, so that nothing flickers
-    for (const char c : page) screen += c == '\n' ? "\x1b[K\n" : std::string(1, c);
-    if (screen != drawn) fmt::print("{}\x1b[J", screen);
-    drawn = screen;
-    std::fflush(stdout);
-    if (history.end) return kDone;
+    try {
+      reader.read();
+      const RunHistory& history = reader.history();
+      const std::string state = state_of(history, options.directory + "/metrics.jsonl");
+      const std::string page = run_page(history, state, style_of(options, is_terminal));
+      if (!follows) return fmt::print("{}", page), kDone;
+      std::string screen = "\x1b[H";  // over the page before, line by line, so that nothing flickers
+      for (const char c : page) screen += c == '\n' ? "\x1b[K\n" : std::string(1, c);
+      if (screen != drawn) fmt::print("{}\x1b[J", screen);
+      drawn = screen;
+      std::fflush(stdout);
+      if (history.end) return kDone;
+    } catch (const std::system_error& error) {  // a run that begins anew takes its file away for a while
+      if (!follows || error.code() != std::errc::no_such_file_or_directory) throw;
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    read_metrics(reader);
   }
 }
 

@@ -166,7 +166,7 @@ void JsonLinesReader::take(const std::string& line) {
       READ_JSON_FIELDS(json, END_FIELDS(end));
     }
   } catch (const nlohmann::json::exception& error) {
-    throw std::runtime_error(
+    throw DamagedFile(
         fmt::format("{}:{}: expected an event of a run, got {} ({})", path_, lines_, cut_text(line, 60), error.what()));
   }
 }

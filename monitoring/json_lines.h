@@ -31,8 +31,8 @@ class JsonLinesReader {
   explicit JsonLinesReader(std::string path) : path_(std::move(path)) {}
 
   // Takes in the whole lines that are new since the last call, all of them anew where the file was cut back or replaced
-  // since; false: nothing changed. Throws std::system_error when it cannot be read, std::runtime_error with file and
-  // line when that is no event.
+  // since; false: nothing changed. Throws std::system_error when it cannot be read, DamagedFile when a line is no
+  // event.
   bool read();
   const RunHistory& history() const { return history_; }
 

@@ -3,11 +3,17 @@
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
 
 namespace reprise {
+
+// A file that this folder reads is damaged; names it and the line. Exit code 65.
+struct DamagedFile : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 // An object of named values, in their order: JSON_FIELDS(report.step, report.loss) is {"step": …, "loss": …}.
 // The expressions may come from a macro, a list that is written and read alike.

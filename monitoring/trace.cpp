@@ -70,7 +70,7 @@ void merge_traces(const std::vector<std::string>& inputs, const std::string& out
       if (nlohmann::json::accept(line) && line.starts_with('{')) {
         events.push_back(line);
       } else if (!is_torn) {
-        throw std::runtime_error(fmt::format("{}:{}: expected a trace event, got {:.60}", path, number, line));
+        throw DamagedFile(fmt::format("{}:{}: expected a trace event, got {:.60}", path, number, line));
       }
     }
   }

@@ -35,7 +35,7 @@ class TraceFile {
 };
 
 // Joins the files of all ranks into one document; a last line that a killed rank left torn is left out. Throws
-// std::runtime_error naming the file and line that is no event, std::system_error on files.
+// DamagedFile when a line is no event, std::system_error on files.
 void merge_traces(const std::vector<std::string>& inputs, const std::string& output);
 
 }  // namespace reprise

@@ -12,6 +12,7 @@
 #include "distributed/communicator.h"
 #include "launcher/config.h"
 #include "launcher/joint_choice.h"
+#include "monitoring/json_text.h"
 #include "training/errors.h"
 
 namespace reprise {
@@ -25,6 +26,7 @@ Failure failure_of(const E& exception) {
 TEST(ExitCodes, EveryKindOfFailureHasItsCode) {
   EXPECT_EQ(failure_of(UsageError("x")).code, 64);
   EXPECT_EQ(failure_of(DataError("x")).code, 65);
+  EXPECT_EQ(failure_of(DamagedFile("x")).code, 65);
   EXPECT_EQ(failure_of(std::bad_alloc()).code, 69);
   EXPECT_EQ(failure_of(NothingFits("x", 1)).code, 69);
   EXPECT_EQ(failure_of(TrainingStopped("x")).code, 70);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "monitoring/json_lines.h"
+#include "monitoring/json_text.h"
 #include "tests/scratch.h"
 
 namespace reprise {
@@ -138,7 +139,7 @@ TEST_F(JsonLinesReading, NamesTheLineThatIsNoEvent) {
     try {
       JsonLinesReader(path()).read();
       ADD_FAILURE() << damage;
-    } catch (const std::runtime_error& error) {
+    } catch (const DamagedFile& error) {
       EXPECT_NE(std::string(error.what()).find(path() + ":2: expected an event"), std::string::npos) << error.what();
     }
   }

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "monitoring/json_text.h"
 #include "tests/scratch.h"
 
 namespace reprise {
@@ -80,7 +81,7 @@ TEST_F(Trace, OtherFilesAreRefused) {
   try {
     merged({path("notes.txt")});
     FAIL() << "merged";
-  } catch (const std::runtime_error& error) {
+  } catch (const DamagedFile& error) {
     EXPECT_NE(std::string(error.what()).find("notes.txt:3: expected a trace event"), std::string::npos) << error.what();
   }
   EXPECT_THROW(merged({path("missing.json")}), std::system_error);

@@ -104,6 +104,9 @@ class WatchAndReport(ProgramTest):
         os.close(terminal)
         text = self.read_until(master, "step 3 of 10")
         self.assertIn("last news", text)
+        (run.folder / "metrics.jsonl").unlink()  # as a run that begins anew does
+        with self.assertRaises(subprocess.TimeoutExpired):
+            watch.wait(timeout=1.2)
         (run.folder / "metrics.jsonl").write_bytes(whole)
         text += self.read_until(master, run.weights)
         self.assertEqual(watch.wait(timeout=10), DONE)
