@@ -64,17 +64,6 @@ std::pair<std::string, std::string> tokenizer_beside(const std::string& model) {
   }
 }
 
-// Nothing when there is no tokenizer or it does not say.
-std::optional<int64_t> end_of_document_of(const std::string& name) {
-  if (name == "none") return {};
-  const Tokenizer tokenizer(name);
-  try {
-    return tokenizer.end_of_document();
-  } catch (const DataError&) {
-    return {};
-  }
-}
-
 void print_summary(const std::string& folder, const ModelConfig& model, const std::string& tokenizer) {
   fmt::print("{}: {}, {} layers, width {}, {} heads, context {}, vocabulary {}, tokenizer {}\n", folder,
              name_of(model.family), model.layers, model.width, model.heads, model.context, model.vocabulary, tokenizer);
@@ -105,7 +94,9 @@ int import_model(const Ends& ends) {
 
 int export_model(const Ends& ends) {
   const SavedRun run = load_run(ends.from);
-  const std::string config = hugging_face_config(run.config.model, end_of_document_of(run.tokenizer));
+  std::optional<int64_t> end;
+  if (run.tokenizer != "none") end = Tokenizer(run.tokenizer).end();
+  const std::string config = hugging_face_config(run.config.model, end);
   std::string name;
   write_folder(ends.to, [&](const fs::path& folder) {
     name = copy_tokenizer(run.tokenizer, folder.string());

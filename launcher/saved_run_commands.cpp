@@ -121,12 +121,12 @@ int sample(const SampleOptions& options) {
     fmt::print(stderr, "reprise: the prompt has {} tokens, of which the model sees the last {}, its context\n",
                prompt.size(), context);
   }
-  Sampler sampler(*run.model, prompt, sampling);
+  Sampler sampler(*run.model, prompt, sampling, [&](int64_t token) { return tokenizer.knows(token); });
   write_out(options.prompt);
   std::string text;  // not written yet: a token may end inside a character
   for (int64_t i = 0; i < options.tokens; ++i) {
     const int64_t token = sampler.next();
-    text += token == tokenizer.end_of_document() ? "\n\n" : tokenizer.decode({token});
+    text += token == tokenizer.end() ? "\n\n" : tokenizer.decode({token});
     const size_t whole = text.size() - unfinished_character_bytes(text);
     write_out(text.substr(0, whole));
     text.erase(0, whole);
@@ -144,7 +144,7 @@ Command add_eval(CLI::App& app) {
   command->add_option("--data", options->data, "Folder with validation_*.bin")->required();
   command->add_option("--context", options->context, "Targets of a window; default: the model's context");
   command->add_flag("--json", options->json, "One JSON document as the last line");
-  command->footer("Example:\n  mpirun -np 2 reprise eval runs/quickstart --data data/quickstart --json");
+  command->footer("Example:\n  mpirun -np 2 reprise eval runs/quickstart --data data/text --json");
   return {command, [options] { return evaluate_run(*options); }};
 }
 

@@ -6,8 +6,9 @@
 
 namespace reprise {
 
+static constexpr double kNever = -std::numeric_limits<double>::infinity();  // the logit of a token that is not drawn
+
 torch::Tensor token_probabilities(const torch::Tensor& logits, const SamplingSetting& setting) {
-  constexpr double kNever = -std::numeric_limits<double>::infinity();
   torch::Tensor scores = logits.cpu().to(torch::kFloat64);  // (V)
   scores = (scores - scores.max()) / setting.temperature;
   if (setting.top_k > 0) {
@@ -24,8 +25,16 @@ torch::Tensor token_probabilities(const torch::Tensor& logits, const SamplingSet
   return scores.softmax(0);
 }
 
-Sampler::Sampler(const StageChain& model, std::vector<int64_t> tokens, const SamplingSetting& setting)
-    : model_(model), setting_(setting), window_(std::move(tokens)), generator_(setting.seed) {
+Sampler::Sampler(const StageChain& model, std::vector<int64_t> tokens, const SamplingSetting& setting,
+                 const std::function<bool(int64_t)>& may_follow)
+    : model_(model),
+      setting_(setting),
+      never_(torch::zeros({model.config().vocabulary}, torch::kBool)),
+      window_(std::move(tokens)),
+      generator_(setting.seed) {
+  for (int64_t token = 0; token < never_.size(0); ++token)
+    never_.mutable_data_ptr<bool>()[token] = may_follow && !may_follow(token);
+  never_ = never_.to(model.device());
   const std::ptrdiff_t beyond = std::ssize(window_) - model.config().context;
   if (beyond > 0) window_.erase(window_.begin(), window_.begin() + beyond);
 }
@@ -38,8 +47,9 @@ int64_t Sampler::next() {
   }
   const std::vector<int64_t> unseen(window_.begin() + cache_.positions, window_.end());
   const torch::Tensor tokens = torch::tensor(unseen, torch::kInt64).unsqueeze(0).to(model_.device());  // (1, T)
-  const torch::Tensor logits = model_.next_token_logits(tokens, &cache_)[0];                           // (V)
+  torch::Tensor logits = model_.next_token_logits(tokens, &cache_)[0];                                 // (V)
   if (!logits.isfinite().all().item<bool>()) throw DataError("expected finite predictions of the model, got others");
+  logits = logits.masked_fill(never_, kNever);
   window_.push_back(setting_.temperature == 0 ? logits.argmax().item<int64_t>() : draw(logits));
   return window_.back();
 }

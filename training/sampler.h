@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <string_view>
 #include <vector>
@@ -29,8 +30,10 @@ torch::Tensor token_probabilities(const torch::Tensor& logits, const SamplingSet
 // full again. So each token costs one position's work, and now and then a context's half. The model must outlive it.
 class Sampler {
  public:
-  // `tokens`: at least one, all below the vocabulary.
-  Sampler(const StageChain& model, std::vector<int64_t> tokens, const SamplingSetting& setting);
+  // `tokens`: at least one, all below the vocabulary. Only a token that `may_follow` is drawn, of which there is one;
+  // empty: any token.
+  Sampler(const StageChain& model, std::vector<int64_t> tokens, const SamplingSetting& setting,
+          const std::function<bool(int64_t)>& may_follow = {});
   // Throws DataError when the model's predictions are not finite.
   int64_t next();
 
@@ -39,6 +42,7 @@ class Sampler {
 
   const StageChain& model_;
   const SamplingSetting setting_;
+  torch::Tensor never_;  // (V) bool: the tokens that may not follow
   KeyValueCache cache_;
   std::vector<int64_t> window_;  // what the model sees next: 1 … context tokens, and one more until it is cut
   std::mt19937_64 generator_;

@@ -82,7 +82,7 @@ Tokenizer::Tokenizer(const std::string& wanted) : source_(wanted) {
   }
   file_ = std::make_shared<TokenizerFile>(wanted);
   vocabulary_ = std::ssize(file_->texts);
-  end_ = -1;
+  end_.reset();
   for (const char* name : {"<eos>", "</s>", "<|end_of_text|>", "<|endoftext|>"}) {
     for (const AddedTokens& added : file_->added) {
       if (const auto found = added.find(name); found != added.end()) end_ = found->second;
@@ -91,7 +91,7 @@ Tokenizer::Tokenizer(const std::string& wanted) : source_(wanted) {
 }
 
 int64_t Tokenizer::end_of_document() const {
-  if (end_ >= 0) return end_;
+  if (end_) return *end_;
   throw DataError(source_ + ": expected an added token <|endoftext|>, <|end_of_text|>, </s> or <eos> to end documents");
 }
 
@@ -101,11 +101,14 @@ std::vector<uint32_t> Tokenizer::encode(std::string_view text) const {
   return tokens;
 }
 
+bool Tokenizer::knows(int64_t token) const {
+  return token >= 0 && token < vocabulary_ && (!file_ || !file_->texts[token].empty());
+}
+
 std::string Tokenizer::decode(const std::vector<int64_t>& tokens) const {
   std::string text;
   for (const int64_t token : tokens) {
-    const bool is_known = token >= 0 && token < vocabulary_ && (!file_ || !file_->texts[token].empty());
-    if (!is_known) throw DataError(fmt::format("token {} is not one of the tokenizer {}", token, source_));
+    if (!knows(token)) throw DataError(fmt::format("token {} is not one of the tokenizer {}", token, source_));
     if (token == end_) continue;
     if (file_) {
       text += file_->texts[token];

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,18 +22,21 @@ class Tokenizer {
   explicit Tokenizer(const std::string& wanted);
 
   int64_t vocabulary() const { return vocabulary_; }  // highest token + 1
-  // Of a file: the added token <|endoftext|>, <|end_of_text|>, </s> or <eos>, the first of these that it has. Throws
-  // DataError when it has none.
+  bool knows(int64_t token) const;                    // a file's ids below the vocabulary may have gaps
+  // Of a file: the added token <|endoftext|>, <|end_of_text|>, </s> or <eos>, the first of these that it has; the
+  // second throws DataError when it has none.
+  std::optional<int64_t> end() const { return end_; }
   int64_t end_of_document() const;
   std::vector<uint32_t> encode(std::string_view text) const;
-  // The end of a document has no text. Throws DataError on a token outside the vocabulary.
+  // The end of a document has no text. Throws DataError on a token that it does not know.
   std::string decode(const std::vector<int64_t>& tokens) const;
 
  private:
   friend class Encoder;
   std::string source_;                         // as wanted
   std::shared_ptr<const TokenizerFile> file_;  // none for bytes
-  int64_t vocabulary_ = 257, end_ = 256;       // end_ -1: there is none
+  int64_t vocabulary_ = 257;
+  std::optional<int64_t> end_ = 256;
 };
 
 // The same for much text, part by part; remembers the tokens of words. One thread at a time.

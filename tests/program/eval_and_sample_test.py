@@ -2,10 +2,12 @@
 """`reprise eval` under mpirun: the very figures of one process, printed once, whatever the number of ranks, and one
 message when a rank cannot go on. `reprise sample`: what each option does, and what it refuses."""
 
+import json
 import shutil
 import unittest
 
-from harness import CONFIGURATION, DATA, DONE, MPIRUN, REPRISE, USAGE, ProgramTest, reprise, run, text, write_data
+from harness import (CONFIGURATION, DATA, DONE, MPIRUN, REPRISE, SOURCE, USAGE, ProgramTest, reprise, run, text,
+                     write_data)
 
 
 class EvalOverRanks(ProgramTest):
@@ -69,6 +71,25 @@ class SampleOptions(ProgramTest):
         self.model = self.train(model={"vocabulary": 256}, run={"steps": 3}).folder
         self.assertEqual(self.sample("--prompt", "the ").returncode, DONE)
         self.assert_fails(self.sample(), DATA, "expected tokens below 256, the model's vocabulary, got 256")
+
+    def test_only_tokens_with_a_text_are_drawn(self):
+        self.model = self.train(model={"vocabulary": 2000}, run={"steps": 1}).folder  # the tokenizer knows 257
+        result = self.sample("--temperature", "100")
+        self.assertEqual(result.returncode, DONE, result.stderr)
+
+    def test_a_tokenizer_that_ends_no_document(self):
+        corpus, data = self.folder / "corpus.txt", self.folder / "bpe"
+        corpus.write_text(text(5000))
+        tokenizer = SOURCE / "tests" / "training" / "tokenizers" / "gpt2.json"
+        self.run_ok("data", "prepare", "--out", data, "--tokenizer", tokenizer, corpus)
+        self.model = self.train(data={"directory": str(data)}, run={"steps": 1}).folder
+        endless = json.loads(tokenizer.read_text())
+        endless["added_tokens"] = []
+        del endless["model"]["vocab"]["<|endoftext|>"]
+        (self.model / "final" / "tokenizer.json").write_text(json.dumps(endless))
+        result = self.sample("--prompt", "the ", "--temperature", "100")
+        self.assertEqual(result.returncode, DONE, result.stderr)
+        self.assert_fails(self.sample(), DATA, "expected an added token <|endoftext|>")
 
     def check_long_prompt(self):
         """Written whole, while the model sees its end; and stderr says so."""

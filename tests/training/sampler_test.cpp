@@ -108,6 +108,13 @@ TEST_F(SamplerTest, DrawsFollowTheDistribution) {
   }
 }
 
+TEST_F(SamplerTest, DrawsOnlyWhatMayFollow) {
+  for (const double temperature : {0.0, 100.0}) {
+    Sampler sampler(model.chain, {5, 6}, {.temperature = temperature}, [](int64_t token) { return token % 8 == 3; });
+    for (int i = 0; i < 40; ++i) EXPECT_EQ(sampler.next() % 8, 3) << temperature;
+  }
+}
+
 TEST_F(SamplerTest, RefusesPredictionsThatAreNotFinite) {
   model.values.fill_(std::numeric_limits<float>::quiet_NaN());
   EXPECT_THROW(draw({.temperature = 0}), DataError);
