@@ -17,6 +17,7 @@
 #include "launcher/exit_codes.h"
 #include "monitoring/format.h"
 #include "monitoring/json_text.h"
+#include "training/errors.h"
 #include "training/prepare.h"
 #include "training/token_data.h"
 #include "training/tokenizer.h"
@@ -43,13 +44,17 @@ std::vector<std::string> files_of(const std::vector<std::string>& paths) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
     std::set<std::string> found;
+    std::string last = path;  // where an error comes from
     std::error_code error;
     for (fs::recursive_directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+      last = entry->path().string();
       const bool is_hidden = entry->path().filename().string().starts_with('.');
       if (is_hidden) entry.disable_recursion_pending();
-      if (!is_hidden && entry->is_regular_file()) found.insert(entry->path().string());
+      if (!is_hidden && entry->is_regular_file()) found.insert(last);
     }
-    if (!fs::is_directory(path)) found = {path};  // or nothing at all, as prepare_data() will say
+    const bool is_folder = fs::is_directory(path);
+    if (is_folder && error) throw DataError(fmt::format("{}: cannot be read: {}", last, error.message()));
+    if (!is_folder) found = {path};  // or nothing at all, as prepare_data() will say
     files.insert(files.end(), found.begin(), found.end());
   }
   return files;

@@ -5,6 +5,7 @@
 import array
 import json
 import math
+import resource
 import unittest
 
 from harness import CONFIGURATION, DATA, DONE, SOURCE, USAGE, ProgramTest, reprise, shard, text
@@ -67,6 +68,18 @@ class Prepare(ProgramTest):
         self.assertEqual(facts["file"]["tokens"], len(array.array("H", one.read_bytes()[1024:])))
         one.write_bytes(shard([5, 604, 605]))
         self.assert_fails(reprise("data", "inspect", one), DATA, "token 2 is 605, but the vocabulary ends at 604")
+
+    def test_a_folder_that_cannot_be_read_is_named(self):
+        """Whatever the reason: here the limit on open files, which holds for root, too."""
+        corpus = self.folder / "corpus"
+        deepest = corpus.joinpath(*["sub"] * 60)
+        deepest.mkdir(parents=True)
+        (corpus / "a.txt").write_text("a" * 100)
+        (deepest / "b.txt").write_text("b" * 100)
+        result = reprise("data", "prepare", "--out", self.folder / "out", corpus,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50)))
+        self.assert_fails(result, DATA, f"{corpus}/sub/sub", "cannot be read: Too many open files")
+        self.assertFalse((self.folder / "out").exists())
 
     def test_bad_options(self):
         corpus = self.folder / "a.txt"
