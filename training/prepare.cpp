@@ -252,8 +252,10 @@ DatasetInfo prepare_data(const std::vector<std::string>& files, const std::strin
 
   std::filesystem::create_directories(directory);
   mark_dataset_preparing(directory);
-  for (const char* split : {"train", "validation"}) {
-    for (const std::string& path : shard_paths(directory, split)) std::filesystem::remove(path);
+  for (const std::string& name : Disk().list(directory)) {
+    const bool is_shard = name.ends_with(".bin") || name.find(".bin.tmp.") != std::string::npos;
+    const bool is_of_split = name.starts_with("train_") || name.starts_with("validation_");
+    if (is_shard && is_of_split) std::filesystem::remove(directory + "/" + name);
   }
   const std::string name = copy_tokenizer(tokenizer, directory);
   DatasetInfo info = preparation.write(directory);

@@ -29,9 +29,9 @@ struct PrepareSetting {
 // number of threads changes no byte.
 //
 // The first pass over the files only looks; it ends with everything decided. Only then is the directory touched, in
-// this order, each step durable: dataset.json says "preparing"; older shards of both splits are removed; new shards
-// appear under temporary names and are renamed; dataset.json says "complete". A directory that is prepared again is
-// thus at no moment a mixture that would be accepted.
+// this order, each step durable: dataset.json says "preparing"; older shards of both splits are removed, unfinished
+// ones of a preparation that was killed, too; new shards appear under temporary names and are renamed; dataset.json
+// says "complete". A directory that is prepared again is thus at no moment a mixture that would be accepted.
 //
 // Tokens are those of each whole document, though it is tokenized in blocks, but for words longer than a sixteenth of a
 // block: one that reaches so far beyond its block is cut there. Memory: 24 bytes a document; 2 · threads blocks, each

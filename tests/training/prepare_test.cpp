@@ -142,6 +142,16 @@ TEST_F(Prepare, RefusesWhatCannotBeReadBeforeTouchingTheDirectory) {
   EXPECT_EQ(read_dataset_info(out_.path()).train_tokens, 96);
 }
 
+TEST_F(Prepare, RemovesWhatAKilledPreparationLeft) {
+  for (const char* name : {"train_000000.bin.tmp.17.0", "validation_000003.bin.tmp.4.1", "train_000007.bin",
+                           "notes_000000.bin.tmp.17.0"}) {
+    put(out_ / name, "of another time");
+  }
+  prepare({file("a", std::string(100, 'a'))});
+  EXPECT_EQ(out_.names(), (std::vector<std::string>{"dataset.json", "notes_000000.bin.tmp.17.0", "train_000000.bin",
+                                                    "validation_000000.bin"}));
+}
+
 TEST_F(Prepare, PassesOverEmptyFiles) {
   const DatasetInfo info = prepare({file("e", ""), file("a", std::string(20, 'a')), file("e2", "")});
   EXPECT_EQ(info.documents, 1);
