@@ -10,7 +10,7 @@
 namespace reprise {
 namespace {
 
-constexpr int64_t kMany = 1 << 20, kMostLayers = 4096;
+constexpr int64_t kMany = 1 << 20;
 constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr Range<double> kBelowOne{0, 1, false, true}, kZeroToOne{0, 1}, kNotNegative{0, kInfinity},
@@ -46,7 +46,7 @@ ValueKind<Segment> segment() {
       if (found == node.keys.end()) throw wrong_value(key + "." + field, "a value", "nothing");
       return kind.read(key + "." + field, node.items[static_cast<size_t>(found - node.keys.begin())]);
     };
-    const ValueKind<int64_t> stage = integer(0, 2 * kMostLayers + 1);
+    const ValueKind<int64_t> stage = integer(0, kMostStages - 1);
     return Segment{static_cast<int>(value_of("first", stage)), static_cast<int>(value_of("last", stage)),
                    value_of("recompute", true_or_false())};
   };
@@ -90,7 +90,7 @@ Rows run_and_model() {
       ROW("model.family",
           choice<Family>({{"gpt2", Family::gpt2}, {"llama", Family::llama}, {"postnorm", Family::postnorm}}),
           "architecture", model.family),
-      ROW("model.layers", integer(1, 4096), "transformer blocks", model.layers),
+      ROW("model.layers", integer(1, kMostLayers), "transformer blocks", model.layers),
       ROW("model.width", integer(1, kMany), "residual stream", model.width),
       ROW("model.heads", integer(1, kMany), "attention heads", model.heads),
       ROW("model.kv_heads", integer(1, kMany), "key and value heads; fewer than heads: grouped queries",

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "launcher/config.h"
 #include "monitoring/json_text.h"
 #include "training/errors.h"
 #include "training/input_file.h"
@@ -11,13 +12,13 @@
 namespace reprise {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr const char* kFormat = "reprise.costs/1";
-constexpr int64_t kMostBytes = int64_t{1} << 50;  // with the limit on stages: no sum of bytes leaves 63 bits
+constexpr int64_t kMostBytes = int64_t{1} << 46;  // with the limits below: no sum of bytes leaves 63 bits
 constexpr int64_t kMostCount = int64_t{1} << 40;
-constexpr size_t kMostStages = 1024, kMostBuckets = 1 << 16;
-constexpr int64_t kMostFileBytes = 16 << 20;
+constexpr size_t kMostBuckets = 1 << 16;
+constexpr int kDeepest = 8;  // lists and objects in each other; ours are 5
 
 // One value of the file and the path that names it in an error.
 class Value {
@@ -157,26 +158,13 @@ CostTable table_of(const Value& root) {
 }  // namespace
 
 CostTable parse_costs(const std::string& json, const std::string& source) {
-  Json document;
-  try {
-    document = Json::parse(json);
-  } catch (const Json::exception& error) {
-    std::string reason = error.what();
-    if (const size_t code = reason.find("] "); code != std::string::npos) reason = reason.substr(code + 2);
-    for (char& c : reason) c = static_cast<unsigned char>(c) < ' ' ? ' ' : c;
-    throw DataError(source + ": expected JSON: " + reason);
-  }
-  return table_of(Value(document, source, ""));
+  return table_of(Value(parse_json(source, json, kDeepest), source, ""));
 }
 
-CostTable read_costs(const std::string& path) {
-  if (file_bytes(path) > kMostFileBytes) throw DataError(path + ": expected a cost table of at most 16 MiB");
-  const torch::Tensor bytes = map_file(path, Access::read_only);
-  const auto* text = static_cast<const char*>(bytes.const_data_ptr());
-  return parse_costs(std::string(text, text + bytes.numel()), path);
-}
+CostTable read_costs(const std::string& path) { return table_of(Value(read_json(path, kDeepest), path, "")); }
 
 std::string format_costs(const CostTable& costs) {
+  using Json = nlohmann::ordered_json;
   Json root{{"format", kFormat}};
   root.update(JSON_FIELDS(costs.device, costs.micro_sequences, costs.tokens, costs.micro_batches, costs.base_bytes,
                           costs.optimizer_seconds));
