@@ -27,15 +27,6 @@ void derive(Config& config, const std::string& key, T& member, const T& value, c
   config.origins[key] = origin;
 }
 
-// The divisor of n nearest to `wanted`, the smaller one of two.
-int64_t nearest_divisor(int64_t n, int64_t wanted) {
-  int64_t nearest = 1;
-  for (int64_t divisor = 1; divisor <= n; ++divisor) {
-    if (n % divisor == 0 && std::abs(divisor - wanted) < std::abs(nearest - wanted)) nearest = divisor;
-  }
-  return nearest;
-}
-
 void derive_run(Config& config) {
   derive(config, "run.name", config.run.name, std::filesystem::path(config.source).stem().string(),
          "from the file's name");
@@ -93,7 +84,16 @@ void derive_batch(Config& config) {
   if (fitting != micro) derive(config, "batch.micro_sequences", config.micro_sequences, fitting, "derived");
   if (global % config.micro_sequences != 0) {
     throw wrong_value("batch.micro_sequences", fmt::format("a divisor of batch.global_sequences ({})", global),
-                      std::to_string(micro), std::to_string(nearest_divisor(global, micro)));
+                      std::to_string(micro), std::to_string(fitting));
+  }
+}
+
+// A policy's value does nothing without the policy.
+void check_policy(const Config& config) {
+  if (is_given(config, "checkpointing.policy")) return;
+  for (const std::string policy : {"group", "every", "ratio", "list", "segments", "budget", "knapsack", "greedy"}) {
+    const std::string key = "checkpointing." + policy;
+    if (is_given(config, key)) throw wrong_value(key, "checkpointing.policy: " + policy + " beside it", "no policy");
   }
 }
 
@@ -125,6 +125,7 @@ void complete(Config& config, bool with_data) {
     derive_run(config);
     derive_data(config, with_data);
     derive_model(config);
+    if (with_data) check_policy(config);
     derive_batch(config);
     check_system(config);
     if (!needs_costs(config.checkpointing)) plan_of(config.checkpointing, shapes_of(StageChain(config.model)));

@@ -98,7 +98,7 @@ struct Config {
 
 // Reads file and overrides ("key.sub=value", the last one counts), checks every value, derives the derived. Throws
 // ConfigError. Only `with_data` asks for data.directory and reads dataset.json in there (for tokenizer and vocabulary);
-// a damaged one is a DataError. No other file is touched.
+// a damaged one is a DataError. No other file is touched. And only it refuses a policy's value without a policy.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, bool with_data = true);
 
 // What load_config() does once the values are read: derives what nobody gave and checks everything. Throws ConfigError.

@@ -105,6 +105,8 @@ const Broken kBroken[] = {
      "2 checkpointing.segments[0].recomp: ", "unknown key"},
     {"checkpointing: {policy: segments, segments: [{first: 0, last: 2, recompute: true}]}",
      "2 checkpointing.segments: ", ""},
+    {"checkpointing: {budget: 3GiB}",
+     "2 checkpointing.budget: ", "expected checkpointing.policy: budget beside it, got no policy"},
     {"checkpointing: {save: some}", "2 checkpointing.save: ", "one of all, lean, input"},
     {"checkpointing: {save: [all, lean]}", "2 checkpointing.save: ", "10"},
     {"distributed: {bucket_bytes: 25MIB}", "2 distributed.bucket_bytes: ", "bytes such as 25MiB"},
@@ -139,6 +141,7 @@ TEST_F(ConfigTest, BrokenOverrides) {
   EXPECT_EQ(message("model.layers=x"), "command line model.layers: expected an integer in 1 … 4096, got x");
   EXPECT_NE(message("model.layer=3").find("command line model.layer: "), std::string::npos);
   EXPECT_NE(message("model.layers=[").find("command line model.layers: expected YAML"), std::string::npos);
+  EXPECT_EQ(error_of(kData, {"checkpointing.budget=3GiB", "checkpointing.policy=none"}), "no error");
   EXPECT_NE(message("data.directory=").find("got nothing"), std::string::npos);
   EXPECT_NE(message("model.heads=3").find("command line model."), std::string::npos) << message("model.heads=3");
 }
