@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -80,9 +81,12 @@ CostTable read_or_measure(const Options& options, const Config& config, const De
   if (!options.costs.empty()) {
     costs = read_costs(options.costs);
     const int stages = options.has_config() ? StageChain(config.model).size() : costs.size();
-    if (stages != costs.size()) {
-      throw UsageError(fmt::format("--costs: expected a table of the {} stages of {}, got one of {} stages", stages,
-                                   options.words[0], costs.size()));
+    const int64_t micro = options.has_config() ? config.micro_sequences : costs.micro_sequences;
+    if (stages != costs.size() || micro != costs.micro_sequences) {
+      throw UsageError(
+          fmt::format("--costs: expected a table of {} stages and micro-batches of {}, as in {}, got one of "
+                      "{} stages and micro-batches of {}; `reprise profile` makes it",
+                      stages, micro, options.words[0], costs.size(), costs.micro_sequences));
     }
   } else {
     costs = cached_costs(config, device, options.ranks, kSeconds, [&] {
@@ -174,6 +178,11 @@ int refuse(const Options& options, const NothingFits& failure) {
 int plan(const Options& options) {
   check_usage(options);
   Config config = read_config(options);
+  if (options.costs.empty() && !std::filesystem::exists(config.data_directory) &&
+      config.origins.at("model.vocabulary") == "default") {
+    fmt::print(stderr, "reprise: no {} yet, so this is for bytes; model.vocabulary=N plans for other tokens\n",
+               config.data_directory);
+  }
   if (!options.costs.empty() && config.micro_sequences == kAuto)
     config.micro_sequences = read_costs(options.costs).micro_sequences;
   try {

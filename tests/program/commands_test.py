@@ -12,7 +12,7 @@ import unittest
 import xml.etree.ElementTree
 from pathlib import Path
 
-from harness import DATA, DONE, INTERNAL, REPRISE, SOURCE, ProgramTest, reprise, text
+from harness import DATA, DONE, INTERNAL, REPRISE, SOURCE, USAGE, ProgramTest, reprise, text
 
 COMMANDS = ["train", "plan", "data prepare", "data inspect", "sample", "eval", "import", "export", "watch", "report",
             "doctor", "bench allreduce", "bench overlap", "bench all", "bench memory", "bench playbook"]
@@ -60,6 +60,20 @@ class Commands(ProgramTest):
         self.assertEqual(plan["plan"]["save"], ["all"] * 8)
         table = self.run_ok("plan", self.config, "--policy", "every:2")
         self.assertIn("every: 2", table)
+
+    def test_plan_says_what_it_is_for(self):
+        """A table of another micro-batch, and a vocabulary that nobody gave."""
+        costs = self.folder / "costs.json"
+        self.run_ok("profile", self.config, "--seconds", "0.1", "-o", costs)
+        self.run_ok("plan", self.config, "--costs", costs)
+        result = reprise("plan", self.config, "batch.micro_sequences=4", "--costs", costs)
+        self.assert_fails(result, USAGE, "--costs: expected a table of 8 stages and micro-batches of 4",
+                          "got one of 8 stages and micro-batches of 2")
+        for setting, is_said in ((f"data.directory={self.data}", False), ("data.directory=none", True),
+                                 ("model.vocabulary=300", False)):
+            result = reprise("plan", self.config, "data.directory=none", setting)
+            self.assertEqual(result.returncode, DONE, result.stderr)
+            self.assertEqual("no none yet, so this is for bytes; model.vocabulary=N" in result.stderr, is_said, setting)
 
     def test_data(self):
         corpus = self.folder / "corpus.jsonl"
