@@ -5,14 +5,21 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "distributed/agreement.h"
 #include "launcher/job.h"
 
 namespace reprise {
 namespace {
 
-std::string trace_path(const std::string& directory, int rank) {
-  std::filesystem::create_directories(directory + "/trace");
-  return fmt::format("{}/trace/rank-{}.json", directory, rank);
+// A run that goes on keeps the traces of its earlier starts: rank 0 finds a folder without any.
+std::string trace_path(const std::string& directory, Communicator& communicator) {
+  std::string folder = directory + "/trace";
+  for (int start = 2; communicator.rank() == 0 && std::filesystem::exists(folder + "/rank-0.json"); ++start) {
+    folder = fmt::format("{}/trace/start-{}", directory, start);
+  }
+  folder = gather_texts(communicator, folder)[0];
+  std::filesystem::create_directories(folder);
+  return fmt::format("{}/rank-{}.json", folder, communicator.rank());
 }
 
 constexpr const char* kKindNames[] = {"forward", "recompute", "backward"};  // of EventKind
@@ -21,8 +28,11 @@ constexpr const char* kKindNames[] = {"forward", "recompute", "backward"};  // o
 
 RunTrace::RunTrace(const std::string& directory, const StageChain& model, Communicator& communicator)
     : model_(model),
-      file_(trace_path(directory, communicator.rank()), communicator.rank(), communicator.describe(communicator.rank()),
-            {"compute", "wire", "step"}, clock_offset(communicator, now_seconds)) {}
+      file_{trace_path(directory, communicator),
+            communicator.rank(),
+            communicator.describe(communicator.rank()),
+            {"compute", "wire", "step"},
+            clock_offset(communicator, now_seconds)} {}
 
 void RunTrace::add(const StepReport& report, const Trainer& trainer) {
   enum Lane : size_t { compute, wire, step };

@@ -2,6 +2,7 @@
 """What a user sees of the wire: buckets chosen by themselves, `bench allreduce`, `bench overlap`, traces."""
 
 import json
+import re
 import unittest
 
 from harness import DATA, DONE, USAGE, ProgramTest, Run, mpirun_command, reprise, run, settings
@@ -77,6 +78,19 @@ class Wire(ProgramTest):
                   and event["pid"] == rank][0] for rank in (0, 1)]
         self.assertLess(abs(steps[0] - steps[1]), 1e6, "the ranks' clocks are far apart")
         self.assertEqual(reprise("trace", "merge", self.config, "-o", out).returncode, DATA)
+
+    def test_a_run_that_goes_on_keeps_its_trace(self):
+        folder, _ = self.train("monitoring.trace=true", "snapshot.every_steps=1", "optimizer.schedule=constant")
+        before = {path: path.read_bytes() for path in (folder / "trace").iterdir()}
+        for name, steps in (("start-2", 4), ("start-3", 5)):
+            result = run(mpirun_command(1, "train", self.config, *settings({"model": MODEL}), "monitoring.trace=true",
+                                        f"run.directory={folder}", f"run.steps={steps}", "snapshot.every_steps=1",
+                                        "optimizer.schedule=constant"))
+            self.assertEqual(result.returncode, DONE, result.stderr)
+            files = list((folder / "trace" / name).iterdir())
+            self.assertEqual([file.name for file in files], ["rank-0.json"])
+            self.assertEqual(re.findall(r'"step (\d+)"', files[0].read_text()), [str(steps)])
+        self.assertEqual({path: path.read_bytes() for path in (folder / "trace").glob("rank-*")}, before)
 
 
 if __name__ == "__main__":
