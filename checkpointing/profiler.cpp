@@ -198,7 +198,7 @@ CostTable profile(StageChain& bound_model, const ProfileSetting& setting) {
   if (!MemoryMeter::is_installed()) throw std::logic_error("profile: the memory meter is not installed");
   CostTable costs = Profiler(bound_model, setting).run(setting.seconds);
   costs.micro_sequences = setting.micro_sequences;
-  costs.tokens = setting.tokens;
+  costs.tokens = setting.micro_sequences * setting.tokens;
   return costs;
 }
 
