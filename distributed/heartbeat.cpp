@@ -195,7 +195,7 @@ void Heartbeat::act(double gap_seconds) {
   const auto& names = communicator_.place().names;
   const int own = communicator_.rank();
   if (own >= kCollectors) {
-    const double limit = witnesses_[own].standing.limit_seconds;
+    const double limit = std::min(setting_.deadline_seconds, witnesses_[own].standing.limit_seconds);
     const double heard = std::min(witnesses_[0].silent_seconds, witnesses_[1].silent_seconds);
     const bool was_heard = witnesses_[0].is_heard && witnesses_[1].is_heard;
     const bool do_leave = witnesses_[0].is_leaving || witnesses_[1].is_leaving;
@@ -205,7 +205,7 @@ void Heartbeat::act(double gap_seconds) {
     }
     return;
   }
-  const Verdict verdict = judge(witnesses_, names, setting_.describe);
+  const Verdict verdict = judge(witnesses_, names, setting_.describe, setting_.deadline_seconds);
   unwarned_seconds_ += gap_seconds;
   if (own == 0 && age_seconds_ < kTimeToBeHeard && (age_seconds_ += gap_seconds) >= kTimeToBeHeard) warn_of_unheard();
   judged_seconds_ = verdict.is_end() ? judged_seconds_ + gap_seconds : 0;

@@ -15,6 +15,7 @@ namespace reprise {
 
 struct HeartbeatSetting {
   DescribePosition describe;  // on any thread: takes no lock that the main thread may hold
+  double deadline_seconds;    // distributed.deadline
   std::string events_path;    // where this rank's last events go when the job ends by a verdict or by TERM
   std::function<void(const std::string& line)> say;  // on a thread of its own
   // How this process ends, on a thread of its own: `arm` bounds all that follows, end_job does not return.

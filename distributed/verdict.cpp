@@ -59,7 +59,7 @@ Verdict find_mismatch(const std::vector<Witness>& witnesses, const std::vector<s
 }  // namespace
 
 Verdict judge(const std::vector<Witness>& witnesses, const std::vector<std::string>& names,
-              const DescribePosition& describe) {
+              const DescribePosition& describe, double deadline_seconds) {
   const auto where = [&](int rank) { return describe(witnesses[rank].standing.position); };
   const int dead = longest_idle(witnesses, [](const Witness& each) { return each.is_dead && !each.is_leaving; });
   if (dead >= 0) {
@@ -69,20 +69,22 @@ Verdict judge(const std::vector<Witness>& witnesses, const std::vector<std::stri
   if (Verdict mismatch = find_mismatch(witnesses, names); mismatch.is_end()) return mismatch;
 
   // By what it said itself: while others move, one whose heartbeats get lost holds nobody up.
-  const auto is_overdue = [](const Witness& each) {
-    return each.is_heard && each.idle_seconds - each.silent_seconds > each.standing.limit_seconds;
+  const auto has_not_moved = [](const Witness& each, double seconds) {
+    return each.is_heard && each.idle_seconds - each.silent_seconds > std::min(seconds, each.standing.limit_seconds);
   };
-  const int overdue = longest_idle(witnesses, is_overdue);
-  if (overdue < 0) return {};
-  const double silence = std::max(kShortestSilence, witnesses[overdue].standing.limit_seconds / 2);
+  const auto is_held_up = [&](const Witness& each) { return has_not_moved(each, deadline_seconds); };
+  const double silence = std::max(kShortestSilence, deadline_seconds / 2);
   const int silent =
       longest_idle(witnesses, [&](const Witness& each) { return each.is_heard && each.silent_seconds > silence; });
-  if (silent >= 0) {
+  if (silent >= 0 && longest_idle(witnesses, is_held_up) >= 0) {
     return {Finding::silent, silent,
             fmt::format("{} is silent: no sign of life for {:.1f} s, last seen at {}; its process is stopped, or its "
                         "host cannot be reached",
                         names[silent], witnesses[silent].silent_seconds, where(silent))};
   }
+  const auto is_overdue = [&](const Witness& each) { return has_not_moved(each, each.standing.limit_seconds); };
+  const int overdue = longest_idle(witnesses, is_overdue);
+  if (overdue < 0) return {};
   const int stuck =
       longest_idle(witnesses, [&](const Witness& each) { return is_overdue(each) && !each.standing.is_waiting; });
   if (stuck >= 0) {

@@ -32,11 +32,13 @@ using DescribePosition = std::function<std::string(uint64_t position)>;
 
 // Pure. Says what holds a job up, by rank:
 // dead: its process is gone. mismatch: it makes another call than most; seen before data meet, for their tags differ.
+// silent: no heartbeats for half of `deadline_seconds`, and a rank says that it has not moved for as long as that, or
+// as its limit: slow steps, or a save, may raise the limit; who is silent gets no more time for it.
 // The others need a rank that says that it has exceeded its limit:
-// silent: no heartbeats for half of that. stuck: alive, does not wait for others and does not move.
+// stuck: alive, does not wait for others and does not move.
 // slow: does move, so the others have to wait. undelivered: all wait, all are alive: nothing arrives.
 // While a rank leaves, only a dead one ends the job: who leaves explains itself.
 Verdict judge(const std::vector<Witness>& witnesses, const std::vector<std::string>& names,
-              const DescribePosition& describe);
+              const DescribePosition& describe, double deadline_seconds);
 
 }  // namespace reprise

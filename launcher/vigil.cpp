@@ -19,6 +19,7 @@ constexpr std::chrono::seconds kLongestEnd{5};
 
 HeartbeatSetting setting_for(const Communicator& communicator, const Config& config, const StageChain& model) {
   return {.describe = [&model](uint64_t position) { return describe_position(position, model); },
+          .deadline_seconds = config.distributed.deadline_seconds,
           .events_path = fmt::format("{}/rank{}.events", config.run.directory, communicator.rank()),
           .say =
               [](const std::string& line) {

@@ -33,6 +33,7 @@ struct Job {
 
   HeartbeatSetting setting(int rank) {
     return {.describe = [](uint64_t position) { return "place " + std::to_string(position); },
+            .deadline_seconds = kPatience,
             .events_path = events_path(rank),
             .say =
                 [this](const std::string& line) {

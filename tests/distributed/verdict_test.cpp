@@ -5,7 +5,7 @@
 namespace reprise {
 namespace {
 
-constexpr double kLimit = 10;
+constexpr double kLimit = 10, kDeadline = 10;
 
 Call sum_of(uint64_t bytes) { return {bytes, Call::sum}; }
 
@@ -19,7 +19,8 @@ Witness alive(bool waits, double idle_seconds = 0.1, std::vector<Call> calls = {
 Verdict judge_all(const std::vector<Witness>& witnesses) {
   std::vector<std::string> names;
   for (size_t rank = 0; rank < witnesses.size(); ++rank) names.push_back("rank " + std::to_string(rank) + " on h");
-  return judge(witnesses, names, [](uint64_t position) { return "place " + std::to_string(position); });
+  return judge(
+      witnesses, names, [](uint64_t position) { return "place " + std::to_string(position); }, kDeadline);
 }
 
 void expect(const Verdict& verdict, Finding finding, int rank, const std::string& text) {
@@ -51,6 +52,15 @@ TEST(Verdict, ASilentRankIsNamedAndNotThoseThatWaitForIt) {
          "rank 1 on h is silent: no sign of life for 10.4 s, last seen at place 7");
   silent.standing.is_waiting = true;
   expect(judge_all({alive(true, kLimit + 0.1), alive(true, kLimit + 0.1), silent}), Finding::silent, 2, "silent");
+}
+
+TEST(Verdict, ASilentRankGetsNoMoreTimeInASave) {
+  Witness silent = alive(false, kDeadline + 0.5), waits = alive(true, kDeadline + 0.2);
+  silent.silent_seconds = kDeadline + 0.4;
+  silent.standing.limit_seconds = waits.standing.limit_seconds = 10 * kDeadline;
+  expect(judge_all({waits, silent}), Finding::silent, 1, "silent");
+  silent.silent_seconds = 0.1;
+  EXPECT_EQ(judge_all({waits, silent}).finding, Finding::none) << "it is alive, and may take its time";
 }
 
 TEST(Verdict, AStuckRankIsAliveDoesNotWaitAndDoesNotMove) {

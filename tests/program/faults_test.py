@@ -128,6 +128,19 @@ class Faults(RunningTest):
             return named, ended
         self.repeat("hung save", FAULTS, once)
 
+    def test_a_rank_frozen_in_a_save_gets_no_more_time(self):
+        marker = self.folder / "hang"
+        ENVIRONMENT.update(LD_PRELOAD=str(BUILD / "tests" / "stuck.so"), STUCK_SAVE=str(marker))
+        self.addCleanup(ENVIRONMENT.pop, "LD_PRELOAD")
+        self.addCleanup(ENVIRONMENT.pop, "STUCK_SAVE")
+        job = self.begin(snapshot={"every_steps": 2})
+        marker.touch()
+        time.sleep(1)  # for training to wait for the save, for which it has ten deadlines
+        code, named, _ = self.strike(job, 1, signal.SIGSTOP)
+        self.assertEqual(code, PEER_LOST)
+        self.require_line(1, r"is silent: .*, save; ")
+        self.assertLess(named, 5 * DEADLINE_SECONDS)
+
     def test_no_rank_outlives_mpirun(self):
         job = self.begin(4)
         os.kill(ranks_of(self.run_folder)[2], signal.SIGSTOP)  # it cannot end by itself
