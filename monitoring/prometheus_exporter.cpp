@@ -1,5 +1,6 @@
 #include "monitoring/prometheus_exporter.h"
 
+#include <dlfcn.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <prometheus/counter.h>
@@ -7,6 +8,7 @@
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +26,13 @@
 
 #include "monitoring/format.h"
 #include "monitoring/metric_table.h"
+
+// civetweb starts its threads on stacks of 100 KiB, of which the C library takes the thread-local storage of all
+// libraries: CUDA's leave nothing, and no thread starts. So nobody in this process gets a stack of less than 1 MiB.
+extern "C" int pthread_attr_setstacksize(pthread_attr_t* attributes, size_t bytes) noexcept {
+  static const auto set = reinterpret_cast<int (*)(pthread_attr_t*, size_t)>(dlsym(RTLD_NEXT, __func__));
+  return set(attributes, std::max(bytes, size_t{1} << 20));
+}
 
 namespace reprise {
 namespace {
