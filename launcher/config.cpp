@@ -88,12 +88,15 @@ void derive_batch(Config& config) {
   }
 }
 
-// A policy's value does nothing without the policy.
+// A policy's value does nothing without the policy. But a policy may be chosen beside or after the values of others.
 void check_policy(const Config& config) {
-  if (is_given(config, "checkpointing.policy")) return;
+  const bool is_chosen = is_given(config, "checkpointing.policy");
+  const bool is_chosen_last = is_chosen && config.origins.at("checkpointing.policy") == kCommandLine;
   for (const std::string policy : {"group", "every", "ratio", "list", "segments", "budget", "knapsack", "greedy"}) {
-    const std::string key = "checkpointing." + policy;
-    if (is_given(config, key)) throw wrong_value(key, "checkpointing.policy: " + policy + " beside it", "no policy");
+    const std::string key = "checkpointing." + policy, &chosen = config.checkpointing.policy;
+    if (!is_given(config, key) || policy == chosen) continue;
+    if (is_chosen_last || (is_chosen && config.origins.at(key) != kCommandLine)) continue;
+    throw wrong_value(key, "checkpointing.policy: " + policy + " beside it", chosen);
   }
 }
 
@@ -142,7 +145,7 @@ ConfigError at_setting(const Config& config, const InvalidSetting& error) {
        key.resize(key.find('.') == std::string::npos ? 0 : key.rfind('.'))) {
     const auto origin = config.origins.find(key);
     if (origin == config.origins.end()) continue;
-    if (!origin->second.starts_with(config.source) && origin->second != "command line") continue;
+    if (!origin->second.starts_with(config.source) && origin->second != kCommandLine) continue;
     place = origin->second;
     break;
   }

@@ -42,6 +42,7 @@ struct BudgetSetting {
   int64_t greedy_bytes = 0;      // policy greedy: bytes to save
 };
 
+inline constexpr const char* kCommandLine = "command line";                  // where a value is from
 inline constexpr int kMostLayers = 4096, kMostStages = 2 * kMostLayers + 2;  // two a layer, embedding and head
 
 inline constexpr int64_t kAuto = 0;  // of a number that is chosen before the first step

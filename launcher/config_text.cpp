@@ -57,7 +57,7 @@ class Reader {
 
  private:
   std::string place(int line) const {
-    if (file_.empty()) return "command line";
+    if (file_.empty()) return kCommandLine;
     return line == 0 ? file_ : fmt::format("{}:{}", file_, line);
   }
 
