@@ -79,6 +79,9 @@ ShowProgress progress_line() {
 }
 
 int prepare(const PrepareOptions& options) {
+  if (fs::exists(options.directory) && !shard_paths(options.directory, "train").empty()) {
+    fmt::print(stderr, "reprise: {} holds data already, which this replaces\n", options.directory);
+  }
   const DatasetInfo info =
       prepare_data(files_of(options.paths), options.directory, options.tokenizer, progress_line(), options.setting);
   fmt::print("{}: {} documents, {} training tokens, {} validation tokens, tokenizer {}, vocabulary {}\n",

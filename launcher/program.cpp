@@ -8,7 +8,9 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "checkpointing/memory_meter.h"
 #include "distributed/mpi_communicator.h"
@@ -29,6 +31,23 @@ int fail(const Job& job, const Failure& failure) {
   return failure.code;
 }
 
+// CLI11 says of a mistyped command only that one is missing.
+std::string usage_message(const CLI::App& app, std::string problem, const std::vector<std::string>& words) {
+  const CLI::App* command = &app;
+  std::string way = app.get_name();
+  for (const std::string& word : words) {
+    if (command->get_require_subcommand_max() == 0 || word.starts_with('-')) break;
+    const auto found = command->get_subcommands([&](const CLI::App* each) { return each->get_name() == word; });
+    if (found.empty()) {
+      problem = "there is no command " + word;
+      break;
+    }
+    command = found[0];
+    way += " " + word;
+  }
+  return fmt::format("{}; see {} --help", problem, way);
+}
+
 }  // namespace
 
 int run_program(CLI::App& app, const std::vector<Command>& commands, int argc, char** argv) {
@@ -44,7 +63,7 @@ int run_program(CLI::App& app, const std::vector<Command>& commands, int argc, c
     if (job.rank == 0) app.exit(help);
     return kDone;
   } catch (const CLI::ParseError& error) {
-    return fail(job, {kUsage, fmt::format("{}; see {} --help", error.what(), app.get_name())});
+    return fail(job, {kUsage, usage_message(app, error.what(), {argv + 1, argv + argc})});
   }
   try {
     if (const std::string refusal = refusal_of_root(job); !refusal.empty()) return fail(job, {kUsage, refusal});

@@ -81,7 +81,8 @@ svg {{max-width: 100%; height: auto}}
   for (const auto& [name, text, share] : facts_of(history)) {
     page += fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", escape_markup(name), escape_markup(text));
   }
-  page += "</table>\n" + missing;
+  page += "</table>\n<p>The plan has one character a stage: = keeps all, - lean, . its input only, r recomputes.</p>\n";
+  page += missing;
   for (size_t i = 0; i < figures.size(); ++i) page += figure_in_page(figures[i], static_cast<int>(i));
   write_durably(options.out, page + "</body></html>\n");
   fmt::print("{}: {} figures, {}\n", options.out, figures.size(), format_bytes(static_cast<double>(page.size())));

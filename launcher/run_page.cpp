@@ -22,7 +22,7 @@ void add_figures(std::vector<Fact>& facts, const RunHistory& history) {
                             format_seconds(step), planned > 0 ? ", planned " + format_seconds(planned) : "")});
   for (const auto& [name, phase] : kPhases) {
     const double seconds = recent.mean(phase), share = share_of(seconds, step);
-    facts.push_back({name, fmt::format("{:4.1f} %  {}", 100 * share, format_seconds(seconds)), share});
+    facts.push_back({name, fmt::format("{:4.1f} %, {}", 100 * share, format_seconds(seconds)), share});
   }
   uint64_t peak = 0;
   for (const StepReport& report : history.steps) peak = std::max(peak, report.peak_bytes_max);
@@ -50,7 +50,9 @@ void add_figures(std::vector<Fact>& facts, const RunHistory& history) {
 std::string time_left(const RunHistory& history, int64_t steps) {
   if (history.steps.empty() || history.end || steps < 1) return "";
   double evaluating = 0;
-  for (const EvaluationReport& report : history.evaluations) evaluating += report.seconds;
+  for (const EvaluationReport& report : history.evaluations) {
+    if (report.step > 0) evaluating += report.seconds;  // the one before the first step does not come again
+  }
   const double step = RecentSteps(history.steps).mean(&StepReport::step_seconds);
   return ", ETA " +
          format_seconds(static_cast<double>(steps) * (step + evaluating / static_cast<double>(history.steps.size())));

@@ -50,8 +50,8 @@ void StopRequest::end_by_term() {
   // mpirun sends it to all ranks, whichever was asked or died: one line is enough.
   if (line.empty() && job_from_environment().rank == 0) {
     line =
-        "TERM: ends at once and saves nothing; the next start goes on from the newest snapshot. (mpirun sends it too, "
-        "when another rank has died.)";
+        "TERM: ends at once and saves nothing; the next start goes on from the newest snapshot, where there is one. "
+        "(mpirun sends it too, when another rank has died.)";
   }
   if (!line.empty()) fmt::print(stderr, "reprise: {}\n", line);
   std::_Exit(kTerminated);

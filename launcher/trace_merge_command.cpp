@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +18,16 @@ struct Options {
   std::string out = "trace.json";
 };
 
+std::filesystem::path folder_of(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().parent_path();
+}
+
 int merge(const Options& options) {
+  for (const std::string& path : options.inputs) {
+    if (folder_of(path) == folder_of(options.inputs[0])) continue;
+    throw UsageError(fmt::format("trace merge: expected the files of one start, in one folder, got {} and {}",
+                                 options.inputs[0], path));
+  }
   merge_traces(options.inputs, options.out);
   fmt::print("{} files joined in {}; open it in https://ui.perfetto.dev or chrome://tracing\n", options.inputs.size(),
              options.out);

@@ -128,7 +128,7 @@ void Console::step(const StepReport& report) {
 }
 
 void Console::evaluation(const EvaluationReport& report) {
-  evaluation_seconds_ += report.seconds;
+  if (report.step > 0) evaluation_seconds_ += report.seconds;  // the one before the first step does not come again
   print_line(fmt::format("evaluation {}/{}  loss {}  {} tokens in {}", report.step, steps_, format_loss(report.loss),
                          format_count(report.tokens), format_seconds(report.seconds)),
              cyan);

@@ -4,9 +4,15 @@
 
 #include <filesystem>
 
+#include "training/errors.h"
+
 namespace reprise {
 
 DurableFile::DurableFile(std::string path) : path_(std::move(path)) {
+  const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
+  if (!folder.empty() && !std::filesystem::is_directory(folder)) {
+    throw StorageError("cannot write " + path_ + ": there is no folder " + folder.string());
+  }
   // A name that exists belongs to another writer or to one that was killed: take the next.
   for (int attempt = 0; !file_; ++attempt) {
     temporary_ = path_ + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(attempt);

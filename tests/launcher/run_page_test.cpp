@@ -51,7 +51,7 @@ TEST(RunPage, FactsSayWhatIsKnown) {
   EXPECT_EQ(text_of(facts, "loss"), "4.5 nats per token");
   EXPECT_EQ(text_of(facts, "held-out"), "4.75 nats per token after step 50");
   EXPECT_EQ(text_of(facts, "speed"), "2.0k tokens/s, a step in 500.0 ms; the last steps");
-  EXPECT_EQ(text_of(facts, "backward"), "80.0 %  400.0 ms");
+  EXPECT_EQ(text_of(facts, "backward"), "80.0 %, 400.0 ms");
   EXPECT_EQ(text_of(facts, "memory"), "peak 80.0 MiB, planned 90.0 MiB, budget 100.0 MiB");
   EXPECT_EQ(text_of(facts, "rank compute"), "200.0 ms to 500.0 ms, median 200.0 ms; most: rank 1");
   EXPECT_EQ(text_of(facts, "slow"), "rank 1 computes 2.5 times the median");

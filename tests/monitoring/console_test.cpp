@@ -72,6 +72,7 @@ TEST(Console, PipedTextIsPlainLines) {
   run.planned_peak_bytes = 300ull << 20;
   run.planned_step_seconds = 0.052;
   piped.console->start(run);
+  piped.console->evaluation({.step = 0, .loss = 2.6, .tokens = 51200, .seconds = 1.2});  // does not come again
   for (int64_t step = 1; step <= 4; ++step) piped.console->step(step_report(step));
   EvaluationReport evaluation;
   evaluation.step = 4;
@@ -104,6 +105,7 @@ TEST(Console, PipedTextIsPlainLines) {
       "1605 steps of 8 sequences of 256 tokens, 4 in a micro-batch\n"
       "plan KRRRRK  full\n"
       "planned  peak 300.0 MiB  step 52.0 ms\n"
+      "evaluation 0/1605  loss 2.600  51.2k tokens in 1.2 s\n"
       "step    1/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
       "step    2/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"
       "step    4/1605  loss 2.134  41.0k tok/s  peak 312.4 MiB  exposed 3 %  ETA 1 min 20 s\n"

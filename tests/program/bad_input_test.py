@@ -5,7 +5,7 @@ message that names the place, and leaves nothing that could be taken for a run."
 
 import unittest
 
-from harness import (CONFIGURATION, DATA, DONE, MPIRUN, REPRISE, TINY, USAGE, ProgramTest, mpirun_command, reprise, run,
+from harness import (CONFIGURATION, DATA, DONE, MPIRUN, REPRISE, STORAGE, TINY, USAGE, ProgramTest, mpirun_command, reprise, run,
                      settings, shard)
 
 # Name, a section of the file, words of the message. The launcher's unit tests hold many more.
@@ -49,9 +49,17 @@ class BadConfiguration(ProgramTest):
         self.assert_fails(reprise("train", self.folder / "nowhere.yaml"), CONFIGURATION, "nowhere.yaml")
 
     def test_unknown_command_and_option(self):
-        for arguments in (["trian"], ["train"], ["train", self.config, "--stesp"], []):
+        for arguments, words in ((["trian"], ["no command trian", "see reprise --help"]),
+                                 (["data", "prepar"], ["no command prepar", "see reprise data --help"]),
+                                 (["train"], ["CONFIG", "see reprise train --help"]),
+                                 (["train", self.config, "--stesp"], ["--stesp", "see reprise train --help"]),
+                                 ([], ["see reprise --help"])):
             with self.subTest(arguments):
-                self.assertEqual(reprise(*arguments).returncode, USAGE)
+                self.assert_fails(reprise(*arguments), USAGE, *words)
+
+    def test_no_folder_to_write_to(self):
+        result = reprise("plan", self.config, "--policy", "none", "--timeline", self.folder / "nowhere" / "t.svg")
+        self.assert_fails(result, STORAGE, "t.svg", f"no folder {self.folder / 'nowhere'}")
 
     def test_batch_that_ranks_cannot_share(self):
         result = run(mpirun_command(2, "train", self.config, f"run.directory={self.folder / 'run'}",

@@ -91,6 +91,8 @@ class Wire(ProgramTest):
             self.assertEqual([file.name for file in files], ["rank-0.json"])
             self.assertEqual(re.findall(r'"step (\d+)"', files[0].read_text()), [str(steps)])
         self.assertEqual({path: path.read_bytes() for path in (folder / "trace").glob("rank-*")}, before)
+        mixed = reprise("trace", "merge", folder / "trace" / "rank-0.json", files[0], "-o", self.folder / "mixed.json")
+        self.assert_fails(mixed, USAGE, "the files of one start")
 
 
 if __name__ == "__main__":
