@@ -13,7 +13,7 @@
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
 #include "monitoring/format.h"
-#include "training/durable_file.h"
+#include "training/file_system.h"
 
 namespace reprise::bench {
 namespace {

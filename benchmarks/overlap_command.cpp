@@ -17,7 +17,7 @@
 #include "launcher/spelling.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"
-#include "training/durable_file.h"
+#include "training/file_system.h"
 
 namespace reprise {
 

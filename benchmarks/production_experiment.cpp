@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "benchmarks/experiments.h"
-#include "training/durable_file.h"
+#include "training/file_system.h"
 #include "training/prepare.h"
 #include "training/trainer.h"
 

@@ -9,7 +9,7 @@
 #include "launcher/build_facts.h"
 #include "launcher/host_facts.h"
 #include "monitoring/format.h"
-#include "training/durable_file.h"
+#include "training/file_system.h"
 
 namespace reprise::bench {
 namespace {

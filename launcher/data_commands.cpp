@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/program.h"
 #include "monitoring/format.h"
 #include "monitoring/json_text.h"
 #include "training/errors.h"

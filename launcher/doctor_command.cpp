@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "launcher/commands.h"
 #include "launcher/doctor_checks.h"
 #include "launcher/doctor_facts.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
+#include "launcher/program.h"
 #include "monitoring/console.h"
 #include "monitoring/json_text.h"
 

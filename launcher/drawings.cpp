@@ -8,7 +8,7 @@
 
 #include "monitoring/figure.h"
 #include "monitoring/format.h"
-#include "training/durable_file.h"
+#include "training/file_system.h"
 
 namespace reprise {
 namespace {

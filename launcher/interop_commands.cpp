@@ -10,12 +10,12 @@
 #include <string>
 #include <utility>
 
-#include "launcher/commands.h"
 #include "launcher/config_schema.h"
 #include "launcher/exit_codes.h"
+#include "launcher/program.h"
 #include "launcher/saved_run.h"
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 #include "training/hugging_face.h"
 #include "training/tokenizer.h"
 

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "launcher/build_facts.h"
-#include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/program.h"
 
 namespace {
 

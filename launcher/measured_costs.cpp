@@ -21,8 +21,8 @@
 #include "launcher/host_facts.h"
 #include "launcher/spelling.h"
 #include "monitoring/step_report.h"
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 #include "training/flat_model.h"
 #include "training/snapshot_writer.h"
 

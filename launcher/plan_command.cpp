@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "launcher/commands.h"
 #include "launcher/cost_file.h"
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
@@ -16,10 +15,11 @@
 #include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
 #include "launcher/plan_page.h"
+#include "launcher/program.h"
 #include "launcher/units.h"
 #include "monitoring/format.h"
 #include "monitoring/json_text.h"
-#include "training/durable_file.h"
+#include "training/file_system.h"
 #include "training/flat_model.h"
 
 namespace reprise {

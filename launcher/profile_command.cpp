@@ -6,15 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "launcher/commands.h"
 #include "launcher/config.h"
 #include "launcher/cost_file.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 #include "launcher/measured_costs.h"
+#include "launcher/program.h"
 #include "launcher/spelling.h"
 #include "monitoring/format.h"
-#include "training/durable_file.h"
+#include "training/file_system.h"
 
 namespace reprise {
 namespace {

@@ -6,16 +6,16 @@
 #include <regex>
 #include <string>
 
-#include "launcher/commands.h"
 #include "launcher/cost_file.h"
 #include "launcher/drawings.h"
 #include "launcher/exit_codes.h"
 #include "launcher/plan_choice.h"
+#include "launcher/program.h"
 #include "launcher/run_directory.h"
 #include "launcher/run_page.h"
 #include "monitoring/format.h"
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 
 namespace reprise {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "launcher/cost_file.h"
 #include "launcher/plan_page.h"
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 #include "training/safetensors.h"
 #include "training/snapshot_store.h"
 #include "training/tokenizer.h"

@@ -11,10 +11,10 @@
 #include <string>
 
 #include "distributed/agreement.h"
-#include "launcher/commands.h"
 #include "launcher/evaluation.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
+#include "launcher/program.h"
 #include "launcher/saved_run.h"
 #include "monitoring/json_text.h"
 #include "training/errors.h"

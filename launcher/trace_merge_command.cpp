@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/program.h"
 #include "monitoring/trace.h"
 
 namespace reprise {

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "launcher/commands.h"
 #include "launcher/config.h"
 #include "launcher/exit_codes.h"
+#include "launcher/program.h"
 #include "launcher/train_run.h"
 
 namespace reprise {

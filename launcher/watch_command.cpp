@@ -15,8 +15,8 @@
 #include <system_error>
 #include <thread>
 
-#include "launcher/commands.h"
 #include "launcher/exit_codes.h"
+#include "launcher/program.h"
 #include "launcher/run_directory.h"
 #include "launcher/run_page.h"
 #include "monitoring/format.h"

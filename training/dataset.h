@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "training/durable_file.h"
+#include "training/file_system.h"
 
 namespace reprise {
 

@@ -12,8 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 #include "training/input_file.h"
 #include "training/tokenizer.h"
 

@@ -11,8 +11,8 @@
 #include <set>
 #include <stdexcept>
 
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 #include "training/input_file.h"
 
 namespace reprise {

@@ -11,8 +11,8 @@
 #include <sstream>
 #include <tuple>
 
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 #include "training/pattern.h"
 #include "training/tokenizer_file.h"
 

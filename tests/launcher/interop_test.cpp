@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "distributed/ring_communicator.h"
-#include "launcher/commands.h"
 #include "launcher/evaluation.h"
 #include "launcher/exit_codes.h"
+#include "launcher/program.h"
 #include "launcher/saved_run.h"
 #include "tests/scratch.h"
 #include "tests/training/tokenizers.h"

@@ -5,8 +5,8 @@ message that names the place, and leaves nothing that could be taken for a run."
 
 import unittest
 
-from harness import (CONFIGURATION, DATA, DONE, MPIRUN, REPRISE, STORAGE, TINY, USAGE, ProgramTest, mpirun_command, reprise, run,
-                     settings, shard)
+from harness import (CONFIGURATION, DATA, DONE, MPIRUN, REPRISE, STORAGE, TINY, USAGE, ProgramTest, mpirun_command,
+                     reprise, run, settings, shard)
 
 # Name, a section of the file, words of the message. The launcher's unit tests hold many more.
 BROKEN_CONFIGS = [
@@ -35,7 +35,8 @@ class BadConfiguration(ProgramTest):
 
     def test_broken_overrides(self):
         for override, word in (("run.stepz=3", "run.steps"), ("run.steps=-1", "run.steps"),
-                               ("model.family=gtp2", "gpt2"), ("checkpointing.list=[0, 99]", "checkpointing.list")):
+                               ("model.family=gtp2", "gpt2"), ("checkpointing.list=[0, 99]", "checkpointing.list"),
+                               ("checkpointing.every=2", "expected checkpointing.policy: every beside it, got list")):
             with self.subTest(override):
                 result = self.train_broken("checkpointing: {policy: list}", override)
                 self.assert_fails(result, CONFIGURATION, word)

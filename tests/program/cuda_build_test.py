@@ -15,7 +15,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import BUILD, SOURCE
+from harness import BUILD, SOURCE, TINY, write_data
 
 CACHE = Path(os.environ.get("REPRISE_CACHE", Path.home() / ".cache" / "reprise"))
 
@@ -72,6 +72,14 @@ class CudaBuild(unittest.TestCase):
         self.assertEqual(facts["nccl"]["refused"], "")
         self.assertEqual(Path(facts["nccl"]["path"]).resolve(),
                          Path(libtorch, "../nvidia/nccl/lib/libnccl.so.2").resolve())
+
+        # Threads start in spite of what the CUDA libraries want of every stack.
+        with tempfile.TemporaryDirectory(prefix="reprise-test-") as scratch:
+            path = Path(scratch) / "tiny.yaml"
+            path.write_text(json.dumps(TINY | {"data": {"directory": str(write_data(Path(scratch) / "data"))}}))
+            output = self.run_here(str(folder / "reprise"), "train", str(path), "run.steps=1",
+                                   f"run.directory={scratch}/run", "monitoring.prometheus.enabled=true")
+            self.assertNotIn("no metrics endpoint", output)
 
     def test_a_libtorch_without_its_wheels_is_refused(self):
         with tempfile.TemporaryDirectory(prefix="reprise-test-") as folder:

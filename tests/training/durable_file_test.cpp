@@ -1,5 +1,3 @@
-#include "training/durable_file.h"
-
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -9,6 +7,7 @@
 
 #include "tests/scratch.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 
 namespace reprise {
 namespace {

@@ -8,8 +8,8 @@
 #include <stdexcept>
 
 #include "tests/scratch.h"
-#include "training/durable_file.h"
 #include "training/errors.h"
+#include "training/file_system.h"
 #include "training/prepare.h"
 #include "training/token_data.h"
 
