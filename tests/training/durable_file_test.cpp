@@ -107,7 +107,7 @@ TEST(DurableFile, AMissingFolderIsAnError) {
   const std::string path = scratch / "missing/file";
   const std::string message = message_of<StorageError>([&] { write_durably(path, "text"); });
   EXPECT_TRUE(has(message, path)) << message;
-  EXPECT_TRUE(has(message, "No such file or directory")) << message;
+  EXPECT_TRUE(has(message, "there is no folder")) << message;
 }
 
 TEST(DurableFile, AFailedRenameLeavesNoTemporaryFile) {
