@@ -32,16 +32,13 @@ int fail(const Job& job, const Failure& failure) {
 }
 
 // CLI11 says of a mistyped command only that one is missing.
-std::string usage_message(const CLI::App& app, std::string problem, const std::vector<std::string>& words) {
+std::string usage_message(const CLI::App& app, const char* problem, const std::vector<std::string>& words) {
   const CLI::App* command = &app;
   std::string way = app.get_name();
   for (const std::string& word : words) {
     if (command->get_require_subcommand_max() == 0 || word.starts_with('-')) break;
     const auto found = command->get_subcommands([&](const CLI::App* each) { return each->get_name() == word; });
-    if (found.empty()) {
-      problem = "there is no command " + word;
-      break;
-    }
+    if (found.empty()) return fmt::format("there is no command {}; see {} --help", word, way);
     command = found[0];
     way += " " + word;
   }

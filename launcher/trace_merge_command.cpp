@@ -18,11 +18,10 @@ struct Options {
   std::string out = "trace.json";
 };
 
-std::filesystem::path folder_of(const std::string& path) {
-  return std::filesystem::absolute(path).lexically_normal().parent_path();
-}
-
 int merge(const Options& options) {
+  const auto folder_of = [](const std::filesystem::path& path) {
+    return absolute(path).lexically_normal().parent_path();
+  };
   for (const std::string& path : options.inputs) {
     if (folder_of(path) == folder_of(options.inputs[0])) continue;
     throw UsageError(fmt::format("trace merge: expected the files of one start, in one folder, got {} and {}",
