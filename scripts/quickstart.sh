@@ -28,7 +28,7 @@ reprise=build/$preset/reprise
 step() { printf '\n== quickstart %s/6: %s\n' "$1" "$2"; }
 
 step 1 "what is missing on this machine, then the build"
-scripts/build.sh "$preset"
+scripts/build.sh "$preset" reprise reprise-bench   # the tests are for scripts/test.sh
 
 step 2 "the corpus"
 if ((${#texts[@]})); then
@@ -55,13 +55,18 @@ done
 run=runs/$name
 # Two ranks of one thread each, this machine only: shared memory, no network. A GPU each, where there are any.
 np=2
-if [[ $preset == cuda && $(nvidia-smi -L 2> /dev/null | wc -l) == 1 ]]; then np=1; fi
+gpus=$(nvidia-smi -L 2> /dev/null | wc -l || true)
+if [[ $preset == cuda && $gpus == 1 ]]; then np=1; fi
+precision=fp32
+if ((gpus == 0)) && grep -qwE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi   # faster there
 if ((EUID == 0)); then export REPRISE_ALLOW_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 export OMP_NUM_THREADS=1
 ranks=(mpirun -np "$np" --bind-to none --oversubscribe
   --mca btl "vader,self" --mca btl_vader_single_copy_mechanism none)
 
-train() { "${ranks[@]}" "$reprise" train configs/quickstart.yaml "data.directory=$data" "$@"; }
+train() {
+  "${ranks[@]}" "$reprise" train configs/quickstart.yaml "data.directory=$data" "precision.compute=$precision" "$@"
+}
 
 step 3 "training a small GPT-2 on two ranks: one to two minutes"
 train "run.name=$name" "run.directory=$run"

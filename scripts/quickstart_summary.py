@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 import statistics
 import struct
 import sys
 from pathlib import Path
 
-STATE_COPIES = 4  # parameters, gradients and the optimizer's two moments
+# Parameters, gradients and two moments; in bf16 also the copy of the parameters that computes.
+STATE_COPIES = {"fp32": 4, "bf16": 4.5}
 
 
 def events_of(run):
@@ -26,6 +28,10 @@ def weight_bytes(run):
     return path.stat().st_size - 8 - header
 
 
+def precision_of(run):
+    return re.search(r"^ *compute: *(\w+)", (run / "config.yaml").read_text(), re.MULTILINE)[1]
+
+
 def mib(count):
     return f"{count / 2**20:.1f} MiB"
 
@@ -33,7 +39,7 @@ def mib(count):
 def measured(run):
     """What a proof run shows: the hash of its weights and its activation bytes, the peak without the state."""
     end = events_of(run)["end"][0]
-    return end["weights_xxh3"], end["peak_bytes_max"] - STATE_COPIES * weight_bytes(run)
+    return end["weights_xxh3"], end["peak_bytes_max"] - STATE_COPIES[precision_of(run)] * weight_bytes(run)
 
 
 def main():
@@ -51,6 +57,8 @@ def main():
                           f" (nats per byte; {last['loss'] / math.log(2):.2f} bits)"),
         ("plan", f"{start['plan_origin']}   {start['plan']}"),
         ("", "one character a stage: = kept, r recomputed"),
+        ("precision", precision_of(run) + (", for which this processor has instructions" if precision_of(run) == "bf16"
+                                           else "")),
         ("peak tensor bytes", f"expected {expected}, measured {mib(end['peak_bytes_max'])}"),
         ("speed", f"{events['step'][-1]['tokens'] / step_seconds / start['ranks']:,.0f} tokens/s per rank,"
                   f" {start['ranks']} ranks"),
