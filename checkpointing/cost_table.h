@@ -32,10 +32,12 @@ struct StageCost {
   const SaveCost& at(SaveLevel level) const { return saves[static_cast<size_t>(level)]; }
 };
 
-// A bucket takes latency + bytes / bandwidth, one bucket at a time.
+// A bucket takes latency + bytes / bandwidth, one bucket at a time. Where the thread that moves it has no core of its
+// own it takes compute_share of each of these seconds from the stages that compute next.
 struct WireModel {
   double latency_seconds = 0;
   double bytes_per_second = 1;
+  double compute_share = 0;  // from 0 to 1
 };
 
 // Gradients of the stages lowest … highest that travel as one, complete when the backward of `lowest` is done.
@@ -64,5 +66,8 @@ std::vector<StageShape> shapes_of(const CostTable& costs);
 
 // Wire seconds of the gradients that stages 0 … k complete, for each k: bucket costs add up at their lowest stage.
 std::vector<double> wire_seconds_up_to(const CostTable& costs);
+
+// 0 without a wire.
+double compute_share_of(const CostTable& costs);
 
 }  // namespace reprise

@@ -32,8 +32,8 @@ PlanSpace::PlanSpace(const CostTable& costs, const IsAllowed& is_allowed)
   if (const double most = most_seconds(costs); most > 0)
     ticks_per_second_ = std::pow(10, 18 - std::ceil(std::log10(most)));
   total_ticks_ = ticks(most_seconds(costs)) + 1;
-  std::vector<int64_t> wire;  // G
-  for (const double seconds : wire_seconds_up_to(costs)) wire.push_back(ticks(seconds));
+  std::vector<int64_t> wire;  // (1-q) G; the rest, q G_L, is the same for every plan
+  for (const double seconds : wire_seconds_up_to(costs)) wire.push_back(ticks((1 - compute_share_of(costs)) * seconds));
 
   for (int s = 0; s < costs.size(); ++s) {
     for (const SegmentChoice& choice : choices_from(costs, wire, s)) {

@@ -49,13 +49,14 @@ std::vector<Moment> moments_of(const CostTable& costs, const Plan& plan) {
 Prediction predict(const CostTable& costs, const Plan& plan) {
   check_plan(plan, shapes_of(costs));
   const std::vector<double> wire = wire_seconds_up_to(costs);
+  const Seconds share = compute_share_of(costs);
   const std::vector<Moment> moments = moments_of(costs, plan);
   Prediction prediction;
   Seconds forward = 0, backward = 0, finish = 0;
   for (auto moment = moments.rbegin(); moment != moments.rend(); ++moment) {  // the backward from stage 0 on
     prediction.peak_bytes = std::max(prediction.peak_bytes, moment->bytes);
     if (moment->kind == TimelineKind::backward) {
-      finish = std::max(finish, static_cast<Seconds>(wire[static_cast<size_t>(moment->stage)]));
+      finish = std::max(finish, (1 - share) * wire[static_cast<size_t>(moment->stage)]);
     }
     if (moment->kind == TimelineKind::forward) {
       forward += moment->seconds;
@@ -65,7 +66,9 @@ Prediction predict(const CostTable& costs, const Plan& plan) {
     }
   }
   const auto n = static_cast<Seconds>(costs.micro_batches);
+  finish += share * wire.back();
   prediction.step_seconds = static_cast<double>(n * forward + (n - 1) * backward + finish + costs.optimizer_seconds);
+  backward += share * (wire.back() - wire.front());  // the last buckets find nothing that computes
   prediction.exposed_seconds = static_cast<double>(finish - backward);
   return prediction;
 }
@@ -85,10 +88,16 @@ Timeline simulate(const CostTable& costs, const Plan& plan) {
   const int64_t last_micro_batch = costs.micro_batches - 1;
   const std::vector<Moment> moments = moments_of(costs, plan);
   std::vector<Seconds> done(costs.stages.size());
+  const std::vector<double> sent = wire_seconds_up_to(costs);
   for (int64_t micro_batch = 0; micro_batch <= last_micro_batch; ++micro_batch) {
-    for (const Moment& moment : moments) {
+    for (Moment moment : moments) {
+      const auto stage = static_cast<size_t>(moment.stage);
+      const bool finds_wire_busy = micro_batch == last_micro_batch && moment.kind == TimelineKind::backward;
+      if (finds_wire_busy && stage + 1 < sent.size()) {
+        moment.seconds += compute_share_of(costs) * (sent[stage + 1] - sent[stage]);
+      }
       run(moment, micro_batch);
-      done[static_cast<size_t>(moment.stage)] = now;
+      done[stage] = now;
     }
   }
   // Bucket b, launched once the backward of its lowest stage is done, waits for the bucket before it.

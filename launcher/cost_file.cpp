@@ -77,6 +77,7 @@ class Value {
 
   int64_t bytes() const { return whole(0, kMostBytes); }
   double seconds() const { return number(0, 1e9, "seconds, a number from 0 to 1e9"); }
+  double share() const { return number(0, 1, "a share, a number from 0 to 1"); }
   double rate() const { return number(1, 1e18, "bytes per second, a number from 1 to 1e18"); }
 
  private:
@@ -144,6 +145,7 @@ CostTable table_of(const Value& root) {
   costs.optimizer_seconds = root["optimizer_seconds"].seconds();
   if (const Value wire = root["wire"]; !wire.is_null()) {
     costs.wire = WireModel{wire["latency_seconds"].seconds(), wire["bytes_per_second"].rate()};
+    if (wire.has("compute_share")) costs.wire->compute_share = wire["compute_share"].share();
   }
   int before = -1;  // the last layer so far
   for (const Value& value : root["stages"].elements(1, kMostStages)) {
@@ -168,7 +170,9 @@ std::string format_costs(const CostTable& costs) {
   Json root{{"format", kFormat}};
   root.update(JSON_FIELDS(costs.device, costs.micro_sequences, costs.tokens, costs.micro_batches, costs.base_bytes,
                           costs.optimizer_seconds));
-  root["wire"] = costs.wire ? JSON_FIELDS(costs.wire->latency_seconds, costs.wire->bytes_per_second) : Json();
+  root["wire"] = costs.wire
+                     ? JSON_FIELDS(costs.wire->latency_seconds, costs.wire->bytes_per_second, costs.wire->compute_share)
+                     : Json();
   root["buckets"] = Json::array();
   root["stages"] = Json::array();
   for (const BucketCost& bucket : costs.buckets) {

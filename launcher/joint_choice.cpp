@@ -124,9 +124,9 @@ std::string bucket_line(const CostTable& costs) {
   if (!costs.wire || costs.buckets.empty()) return "";
   int64_t widest = 0;
   for (const BucketCost& bucket : costs.buckets) widest = std::max(widest, bucket.bytes);
-  return fmt::format("wire {} + {}/s: {} bucket{}, the first {}, up to {}\n",
+  return fmt::format("wire {} + {}/s, {:.0f} % of a core: {} bucket{}, the first {}, up to {}\n",
                      format_seconds(costs.wire->latency_seconds), format_bytes(costs.wire->bytes_per_second),
-                     costs.buckets.size(), costs.buckets.size() == 1 ? "" : "s",
+                     100 * costs.wire->compute_share, costs.buckets.size(), costs.buckets.size() == 1 ? "" : "s",
                      format_bytes(costs.buckets.front().bytes), format_bytes(widest));
 }
 

@@ -1,5 +1,6 @@
 #include "launcher/measured_costs.h"
 
+#include <time.h>
 #define XXH_INLINE_ALL
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <memory>
 
 #include "checkpointing/profiler.h"
 #include "checkpointing/step_record.h"
@@ -40,24 +42,17 @@ ModelConfig sample_of(const Config& config) {
   return model;
 }
 
-// The median seconds of `rounds` runs of `work` on the device, after one that does not count.
-double median_seconds(int rounds, torch::Device device, const std::function<void()>& work) {
+double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
+  AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting, flat.computed);
   std::vector<double> seconds;
-  for (int round = -1; round < rounds; ++round) {
-    const Moment start(device);
-    work();
-    const double ended = Moment(device).seconds(start);
+  for (int round = -1; round < 5; ++round) {  // the first warms up
+    const Moment start(flat.parameters.device());
+    flat.gradients.zero_();  // the step begins with it
+    optimizer.step(setting.learning_rate, optimizer.check_and_clip());
+    const double ended = Moment(flat.parameters.device()).seconds(start);
     if (round >= 0) seconds.push_back(ended - start.seconds(start));
   }
   return median(std::move(seconds));
-}
-
-double update_seconds(const FlatModel& flat, const OptimizerSetting& setting) {
-  AdamW optimizer(flat.parameters, flat.gradients, flat.ranges, setting, flat.computed);
-  return median_seconds(5, flat.parameters.device(), [&] {
-    flat.gradients.zero_();  // the step begins with it
-    optimizer.step(setting.learning_rate, optimizer.check_and_clip());
-  });
 }
 
 std::string processor_of(torch::Device device) {
@@ -94,17 +89,11 @@ std::vector<StageCost> stages_of(const CostTable& sample, const StageChain& mode
 CostTable expand(CostTable costs, const Config& config, const DeviceChoice& choice, int ranks) {
   const StageChain model(config.model), sample(sample_of(config));
   const FlatLayout layout = layout_of(model);
-  const int64_t at_once = config.micro_sequences * ranks;
-  if (config.global_sequences % at_once != 0) {
-    throw wrong_value("batch.global_sequences",
-                      fmt::format("a multiple of micro_sequences × ranks = {} × {}", config.micro_sequences, ranks),
-                      std::to_string(config.global_sequences),
-                      std::to_string((config.global_sequences + at_once - 1) / at_once * at_once));
-  }
+  check_batch(config, ranks);
   costs.stages = stages_of(costs, model);
   costs.micro_sequences = config.micro_sequences;
   costs.tokens = config.micro_sequences * config.model.context;
-  costs.micro_batches = config.global_sequences / at_once;
+  costs.micro_batches = config.global_sequences / (config.micro_sequences * ranks);
   costs.optimizer_seconds *= static_cast<double>(layout.numel) / static_cast<double>(layout_of(sample).numel);
   // Parameters, gradients and two moments; the optimizer's count; the loss so far; targets of this micro-batch and both
   // tensors of the one read ahead.
@@ -141,7 +130,51 @@ fs::path cache_file(const Config& config, torch::Device device) {
   return root / "costs" / fmt::format("{:016x}.json", XXH3_64bits(facts.data(), facts.size()));
 }
 
+// Seconds of a sum, one of `count` that are queued together, and the share of them that the main thread, which computes
+// meanwhile as in a step, waits for a core. On a device nothing computes. The slowest rank's medians.
+struct TimedSum {
+  double seconds = 0, compute_share = 0;
+};
+
+double thread_cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t bytes, int count) {
+  constexpr int64_t kWorkElements = 4096;
+  constexpr double kOutlast = 1.2;  // of the round before
+  torch::Tensor flat = torch::zeros({count, bytes / static_cast<int64_t>(sizeof(float))}, device);
+  torch::Tensor work = torch::ones({kWorkElements});
+  std::vector<double> seconds, shares;
+  double last = 0;
+  for (int round = -1; round < 3; ++round) {  // the first warms up and tells how much to compute
+    std::vector<std::unique_ptr<Pending>> pending;
+    for (int i = 0; i < count; ++i) pending.push_back(communicator.start_sum(flat[i]));
+    const double started = steady_seconds(), computed = thread_cpu_seconds();
+    while (device.is_cpu() && steady_seconds() < started + kOutlast * last) work.mul_(1);
+    const double without_core = steady_seconds() - started - (thread_cpu_seconds() - computed);
+    for (const auto& sum : pending) sum->wait();
+    last = pending.back()->interval().finished_seconds - pending.front()->interval().enqueued_seconds;
+    if (round < 0) continue;
+    seconds.push_back(last / count);
+    shares.push_back(std::clamp(without_core / last, 0.0, 1.0));
+  }
+  const std::vector<double> largest = largest_figures(communicator, {median(seconds), median(shares)});
+  return {largest[0], largest[1]};
+}
+
 }  // namespace
+
+void check_batch(const Config& config, int ranks) {
+  const int64_t micro = config.micro_sequences == kAuto ? 1 : config.micro_sequences, at_once = micro * ranks;
+  if (config.global_sequences % at_once == 0) return;
+  throw wrong_value("batch.global_sequences",
+                    fmt::format("a multiple of micro_sequences × ranks = {} × {}", micro, ranks),
+                    std::to_string(config.global_sequences),
+                    std::to_string((config.global_sequences + at_once - 1) / at_once * at_once));
+}
 
 CostTable measure_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds) {
   return expand(measure_sample(config, choice.device, seconds), config, choice, ranks);
@@ -168,25 +201,21 @@ CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ran
 }
 
 WireModel fit_wire(Communicator& communicator, torch::Device device) {
-  const auto slowest_sum = [&](int64_t bytes) {
-    torch::Tensor flat = torch::zeros({bytes / static_cast<int64_t>(sizeof(float))}, device);
-    return largest_figures(communicator, {median_seconds(5, device, [&] { communicator.start_sum(flat)->wait(); })})[0];
-  };
-  // Four times longer each time, until the bytes outweigh the latency.
+  // Short sums in a row, for what each costs beside its bytes; then four times longer each time, until bytes are all.
   constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;
+  constexpr int kInARow = 16;
   constexpr double kLongSeconds = 0.05;
-  const double short_seconds = slowest_sum(kShortBytes);
+  const double short_seconds = time_sums(communicator, device, kShortBytes, kInARow).seconds;
   int64_t long_bytes = kShortBytes;
-  double long_seconds = short_seconds;
-  while (long_bytes < kLongestBytes && long_seconds < kLongSeconds) {
+  TimedSum longest;
+  do {
     long_bytes *= 4;
-    long_seconds = slowest_sum(long_bytes);
-  }
-  if (long_bytes == kShortBytes) return {0, static_cast<double>(long_bytes) / long_seconds};
+    longest = time_sums(communicator, device, long_bytes, 1);
+  } while (long_bytes < kLongestBytes && longest.seconds < kLongSeconds);
   // At least half of the long sum is bytes: on a busy machine the difference of two times may come out as nothing.
-  const double per_byte = std::max((long_seconds - short_seconds) / static_cast<double>(long_bytes - kShortBytes),
-                                   0.5 * long_seconds / static_cast<double>(long_bytes));
-  return {std::max(0.0, short_seconds - per_byte * kShortBytes), 1 / per_byte};
+  const double per_byte = std::max((longest.seconds - short_seconds) / static_cast<double>(long_bytes - kShortBytes),
+                                   0.5 * longest.seconds / static_cast<double>(long_bytes));
+  return {std::max(0.0, short_seconds - per_byte * kShortBytes), 1 / per_byte, longest.compute_share};
 }
 
 void take_worst(Communicator& communicator, CostTable& costs) {

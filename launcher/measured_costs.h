@@ -10,10 +10,13 @@
 
 namespace reprise {
 
+// Throws InvalidSetting unless so many ranks can share the global batch.
+void check_batch(const Config& config, int ranks);
+
 // The cost table of a configuration's model on this machine, as one of `ranks` ranks sees it: stages by the profiler,
 // bytes of parameters, gradients, moments and batches, the update's seconds, the gradient buckets. No wire. Layers are
 // alike, so a model of two layers is measured and its stages stand for those of all. Takes some `seconds` and the
-// memory of those layers. Throws InvalidSetting when the ranks cannot share the global batch.
+// memory of those layers. Calls check_batch().
 CostTable measure_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds = 4);
 
 // The same, from the file of an earlier call with equal (model, micro-batch, precision, processor, threads, build) if
@@ -22,8 +25,8 @@ CostTable measure_costs(const Config& config, const DeviceChoice& choice, int ra
 CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds,
                        const std::function<void()>& announce);
 
-// Collective. Latency and bandwidth that fit the ranks' sums of a short and a long tensor; equal on every rank. Below a
-// second.
+// Collective. Latency and bandwidth that fit the ranks' sums of a short and a long tensor while they compute, and what
+// the communication thread takes of a core, if it has none of its own; equal on every rank. Below a second.
 WireModel fit_wire(Communicator& communicator, torch::Device device);
 
 // Collective: every time and byte count in the table becomes the largest of all ranks'. The tables have the same shape.

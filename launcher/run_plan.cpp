@@ -34,17 +34,6 @@ void agree_on_budget(Config& config, Communicator& communicator) {
 
 }  // namespace
 
-void check_batch(const Config& config, int ranks) {
-  const bool chooses = config.micro_sequences == kAuto;
-  const int64_t at_once = (chooses ? 1 : config.micro_sequences) * ranks;
-  if (config.global_sequences % at_once == 0) return;
-  const int64_t nearest = std::max<int64_t>(1, (config.global_sequences + at_once / 2) / at_once) * at_once;
-  const std::string divisor = chooses ? fmt::format("the {} ranks", ranks)
-                                      : fmt::format("micro_sequences × ranks = {} × {}", config.micro_sequences, ranks);
-  throw ConfigError(fmt::format("batch.global_sequences: expected a multiple of {}, got {}; nearest: {}", divisor,
-                                config.global_sequences, nearest));
-}
-
 JointChoice choose_together(Config& config, Communicator& communicator, const DeviceChoice& device,
                             const StageChain& model) {
   agree_on_budget(config, communicator);
@@ -106,14 +95,13 @@ void describe_rank(RunStart& start, Config config, const Communicator& communica
   start.budget_bytes =
       static_cast<uint64_t>(budget_bytes(config, budget ? *budget : "100%", communicator.local_size()));
   const torch::Device device = flat.parameters.device();
-  const std::string mpi = mpi_library_version();
   const NcclFacts nccl = nccl_facts();
   start.build = {{"version", kVersion},
                  {"commit", kCommit},
                  {"libtorch", kLibTorch},
                  {"cuda", ""},
                  {"nccl", nccl.is_in_build ? nccl_version_text(nccl.library_version) : ""},
-                 {"mpi", mpi.substr(0, mpi.find_first_of(",\n"))}};
+                 {"mpi", mpi_library_version()}};
   start.place = {{"host", read_host_facts().host},
                  {"local_rank", std::to_string(communicator.local_rank())},
                  {"device", device.str()},

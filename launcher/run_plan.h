@@ -12,9 +12,6 @@
 
 namespace reprise {
 
-// Throws ConfigError unless the global batch can be shared among so many ranks.
-void check_batch(const Config& config, int ranks);
-
 // Collective: the micro-batch, the plan and its prediction, with every auto in `config` resolved, from figures that are
 // equal on every rank. Measures what no earlier run has. Throws SharedFailure.
 JointChoice choose_together(Config& config, Communicator& communicator, const DeviceChoice& device,

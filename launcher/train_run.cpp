@@ -14,7 +14,7 @@
 #include "launcher/device_choice.h"
 #include "launcher/drawings.h"
 #include "launcher/job.h"
-#include "launcher/joint_choice.h"
+#include "launcher/measured_costs.h"
 #include "launcher/plan_choice.h"
 #include "launcher/run_directory.h"
 #include "launcher/run_plan.h"

@@ -99,7 +99,8 @@ CostTable random_instance(uint64_t seed, int most_stages) {
   constexpr double kRatios[] = {0, 0.3, 1, 3};
   Maker maker(seed);
   const int stages = 2 + maker.below(most_stages - 1);
-  CostTable costs = maker.make(kKinds[seed % 4], stages, kRatios[seed / 4 % 4], int64_t{1} << maker.below(3));
+  CostTable costs =
+      maker.make(kKinds[seed % 4], stages, kRatios[seed / 4 % 4], int64_t{1} << maker.below(3), seed % 3 * 0.5);
   if (maker.below(2) == 0) disturb(costs, maker);
   return costs;
 }
@@ -128,6 +129,7 @@ double plain_fastest(const CostTable& costs, int64_t budget) {
   };
   std::vector<std::vector<State>> fronts(costs.stages.size() + 1);
   fronts[0] = {{costs.base_bytes, 0, 0}};
+  const double share = compute_share_of(costs);
   const std::vector<double> wire = wire_seconds_up_to(costs);
   const auto add = [&](std::vector<State>& front, const State& state) {
     const auto beats = [](const State& a, const State& b) {
@@ -157,7 +159,7 @@ double plain_fastest(const CostTable& costs, int64_t budget) {
               if (recompute) peak = std::max(peak, kept + waiting + save.forward_workspace_bytes);
               if (recompute) peak = std::max(peak, costs[first].boundary_bytes + own + save.forward_workspace_bytes);
               const double busy = costs[s].backward_seconds + save.extra_seconds;
-              state.finish = std::max(state.finish, wire[static_cast<size_t>(s)]) + busy;
+              state.finish = std::max(state.finish, (1 - share) * wire[static_cast<size_t>(s)]) + busy;
               state.busy += busy;
               if (recompute) replay += costs[s].forward_seconds;
             }
@@ -172,10 +174,11 @@ double plain_fastest(const CostTable& costs, int64_t budget) {
     }
   }
   double forward = 0, best = std::numeric_limits<double>::infinity();
+  const double moving = share * wire.back() + costs.optimizer_seconds;
   for (const StageCost& stage : costs.stages) forward += stage.forward_seconds;
   const auto n = static_cast<double>(costs.micro_batches);
   for (const State& state : fronts.back()) {
-    best = std::min(best, n * forward + (n - 1) * state.busy + state.finish + costs.optimizer_seconds);
+    best = std::min(best, n * forward + (n - 1) * state.busy + state.finish + moving);
   }
   return best;
 }
@@ -186,7 +189,8 @@ TEST(Planner, EqualsAPlainDynamicProgram) {
     Maker maker(seed);
     constexpr double kRatios[] = {0, 0.6, 1, 1.6};
     const int64_t micro_batches = seed % 3 == 0 ? 2 : 1;
-    CostTable costs = maker.make(kKinds[seed % 4], micro_batches > 1 ? 10 : 16, kRatios[seed / 4 % 4], micro_batches);
+    CostTable costs = maker.make(kKinds[seed % 4], micro_batches > 1 ? 10 : 16, kRatios[seed / 4 % 4], micro_batches,
+                                 seed / 2 % 3 * 0.5);
     if (seed % 5 == 0) disturb(costs, maker);
     const std::vector<FrontierPoint> points = frontier(costs);
     for (const double share : {0.0, 0.1, 0.3, 0.6, 0.9}) {

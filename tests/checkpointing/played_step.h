@@ -19,7 +19,7 @@ struct PlayedStep {
 // and shrinks as things come alive and die.
 inline PlayedStep play(const CostTable& costs, const Plan& plan) {
   int64_t alive = costs.base_bytes, peak = alive;
-  double clock = 0, computed = 0, wire_free = 0;
+  double clock = 0, computed = 0, wire_free = 0, owed = 0;  // to the wire, by the next backward
   const auto run = [&](double seconds, int64_t workspace) {
     peak = std::max(peak, alive + workspace);
     clock += seconds;
@@ -48,12 +48,15 @@ inline PlayedStep play(const CostTable& costs, const Plan& plan) {
         alive -= gradient;
       }
       for (int s = segment->last; s >= segment->first; --s) {
-        run(costs[s].backward_seconds + save(s).extra_seconds, save(s).backward_workspace_bytes);
+        run(costs[s].backward_seconds + save(s).extra_seconds + owed, save(s).backward_workspace_bytes);
+        owed = 0;
         alive -= save(s).kept_bytes;
         if (!costs.wire || micro + 1 < costs.micro_batches) continue;
         for (; bucket != costs.buckets.end() && bucket->lowest == s; ++bucket) {
-          wire_free = std::max(clock, wire_free) + costs.wire->latency_seconds +
-                      static_cast<double>(bucket->bytes) / costs.wire->bytes_per_second;
+          const double seconds =
+              costs.wire->latency_seconds + static_cast<double>(bucket->bytes) / costs.wire->bytes_per_second;
+          wire_free = std::max(clock, wire_free) + seconds;
+          owed += costs.wire->compute_share * seconds;
         }
       }
     }

@@ -28,7 +28,7 @@ class Maker {
 
   // An embedding, attention and feed_forward per layer, a head: `stages` in all. All wire time is `ratio` times all
   // backward time, in about stages / 4 buckets; 0: no wire.
-  CostTable make(Kind kind, int stages, double ratio, int64_t micro_batches = 1) {
+  CostTable make(Kind kind, int stages, double ratio, int64_t micro_batches = 1, double compute_share = 0) {
     CostTable costs;
     costs.device = "made up";
     costs.micro_sequences = 4;
@@ -43,6 +43,7 @@ class Maker {
       gradients.push_back(gradient);
     }
     add_wire(costs, gradients, ratio);
+    if (costs.wire) costs.wire->compute_share = compute_share;
     return costs;
   }
 

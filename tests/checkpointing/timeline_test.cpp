@@ -29,8 +29,8 @@ TEST(Timeline, AgreesWithAStepPlayedOut) {
   for (uint64_t seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);
     random_costs::Maker maker(seed);
-    const CostTable costs =
-        maker.make(random_costs::kKinds[seed % 4], 2 + maker.below(30), maker.uniform(0, 3) - 0.5, 1 + maker.below(4));
+    const CostTable costs = maker.make(random_costs::kKinds[seed % 4], 2 + maker.below(30), maker.uniform(0, 3) - 0.5,
+                                       1 + maker.below(4), seed % 3 * 0.5);
     const Plan plan = random_plan(costs, maker);
     const PlayedStep played = play(costs, plan);
     const Prediction predicted = predict(costs, plan);
@@ -46,8 +46,8 @@ TEST(Timeline, EventsFillTheStepAndTheCurveReachesThePeak) {
     SCOPED_TRACE(seed);
     random_costs::Maker maker(seed);
     const int64_t micro_batches = 1 + maker.below(3);
-    const CostTable costs =
-        maker.make(random_costs::kKinds[seed % 4], 2 + maker.below(20), maker.uniform(0, 3) - 0.5, micro_batches);
+    const CostTable costs = maker.make(random_costs::kKinds[seed % 4], 2 + maker.below(20), maker.uniform(0, 3) - 0.5,
+                                       micro_batches, seed % 3 * 0.5);
     const Plan plan = random_plan(costs, maker);
     const Timeline timeline = simulate(costs, plan);
     double compute = 0, wire = 0;

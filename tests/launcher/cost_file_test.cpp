@@ -31,12 +31,13 @@ std::string complaint(const std::string& text) {
 TEST(CostFile, RoundTripIsExact) {
   for (const random_costs::Kind kind : random_costs::kKinds) {
     for (const double ratio : {0.0, 1.0}) {
-      const CostTable costs = random_costs::Maker(7).make(kind, 9, ratio, 3);
+      const CostTable costs = random_costs::Maker(7).make(kind, 9, ratio, 3, 0.25);
       const std::string text = format_costs(costs);
       const CostTable back = parse_costs(text, "again");
       EXPECT_EQ(format_costs(back), text);
       EXPECT_EQ(back.micro_batches, 3);
       EXPECT_EQ(back.wire.has_value(), ratio > 0);
+      EXPECT_EQ(compute_share_of(back), ratio > 0 ? 0.25 : 0);
       for (int s = 0; s < costs.size(); ++s) {
         EXPECT_EQ(back[s].name, costs[s].name);
         EXPECT_EQ(back[s].layer, costs[s].layer);
@@ -114,6 +115,7 @@ TEST(CostFile, RefusesWhatIsNotSoundAndNamesIt) {
       {"/buckets/0/bytes", -4, "buckets[0].bytes: expected a whole number from 0"},
       {"/wire/bytes_per_second", 0, "wire.bytes_per_second: expected bytes per second"},
       {"/wire/latency_seconds", -1, "wire.latency_seconds: expected seconds"},
+      {"/wire/compute_share", 1.5, "wire.compute_share: expected a share, a number from 0 to 1"},
       {"/wire", 3, "costs.json: wire: expected an object"},
       {"/micro_batches", 0, "costs.json: micro_batches: expected a whole number from 1"},
       {"/micro_sequences", 0, "costs.json: micro_sequences: expected a whole number from 1"},

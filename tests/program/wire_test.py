@@ -2,6 +2,7 @@
 """What a user sees of the wire: buckets chosen by themselves, `bench allreduce`, `bench overlap`, traces."""
 
 import json
+import os
 import re
 import unittest
 
@@ -20,12 +21,28 @@ class Wire(ProgramTest):
 
     def test_buckets_are_chosen_printed_and_written(self):
         folder, result = self.train()
-        self.assertRegex(result.stdout, r"wire \S+ \S+ \+ \S+ \S+/s: \d+ buckets?, the first .*, up to ")
+        self.assertRegex(result.stdout, r"wire \S+ \S+ \+ \S+ \S+/s, \d+ % of a core: \d+ buckets?, the first .*, up ")
         config = (folder / "config.yaml").read_text()
         self.assertRegex(config, r"\bbucket_bytes: \d+[KM]iB\n")
         self.assertNotIn("auto", config.replace("resume: auto", ""))
         again, _ = self.train("distributed.bucket_bytes=64KiB", "distributed.first_bucket_bytes=16KiB")
         self.assertEqual(Run(again).outcome, Run(folder).outcome)
+
+    def test_the_wire_takes_from_cores_that_compute(self):
+        costs = self.folder / "costs.json"
+
+        def wire(ranks):
+            command = mpirun_command(ranks, "profile", self.config, *settings({"model": MODEL}), "--seconds", "0.1",
+                                     "-o", costs, "batch.global_sequences=16")
+            self.assertEqual(run(command, timeout=90).returncode, DONE)
+            return json.loads(costs.read_text())["wire"]
+
+        self.assertIsNone(wire(1))
+        cores = len(os.sched_getaffinity(0))
+        if cores <= 4:  # each rank has one thread that computes and one that moves bytes
+            self.assertGreater(wire(4)["compute_share"], 0.01)
+        if cores >= 8:
+            self.assertLess(wire(2)["compute_share"], 0.1)
 
     def test_bench_allreduce(self):
         result = run(mpirun_command(2, "bench", "allreduce", "--bytes", "1MiB", "--json"))
