@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 #include <langinfo.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <chrono>
 #include <clocale>
 #include <cmath>
@@ -11,15 +13,18 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
 
 #include "launcher/exit_codes.h"
+#include "launcher/host_facts.h"
 #include "launcher/program.h"
 #include "launcher/run_directory.h"
 #include "launcher/run_page.h"
 #include "monitoring/format.h"
+#include "training/run_lock.h"
 
 namespace reprise {
 namespace {
@@ -41,11 +46,18 @@ TextStyle style_of(const Options& options, bool is_terminal) {
   return style;
 }
 
-std::string state_of(const RunHistory& history, const std::string& metrics) {
+// Of a process of this host the system tells whether it lives; of another host's only what it says.
+std::string state_of(const RunHistory& history, const std::string& directory) {
   if (history.end) return fmt::format("ended after {}", format_seconds(history.end->seconds));
-  const auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(metrics);
+  const auto age =
+      std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(directory + "/metrics.jsonl");
   const double seconds = std::max(0.0, std::chrono::duration<double>(age).count());
-  return fmt::format("last news {} ago", format_seconds(std::floor(seconds)));
+  const std::string news = fmt::format("last news {} ago", format_seconds(std::floor(seconds)));
+  const std::optional<LockOwner> owner = read_lock_owner(directory + "/lock");
+  if (!owner) return "not running, " + news;
+  const bool is_here = owner->host == read_host_facts().host;
+  const bool is_gone = is_here && kill(static_cast<pid_t>(owner->pid), 0) != 0 && errno == ESRCH;
+  return is_gone ? fmt::format("{} is gone, {}", owner->text(), news) : news;
 }
 
 int watch(const Options& options) {
@@ -57,7 +69,7 @@ int watch(const Options& options) {
     try {
       reader.read();
       const RunHistory& history = reader.history();
-      const std::string state = state_of(history, options.directory + "/metrics.jsonl");
+      const std::string state = state_of(history, options.directory);
       const std::string page = run_page(history, state, style_of(options, is_terminal));
       if (!follows) return fmt::print("{}", page), kDone;
       std::string screen = "\x1b[H";  // over the page before, line by line, so that nothing flickers

@@ -39,6 +39,14 @@ std::string LockOwner::text() const {
   return fmt::format("process {} on {}{}", pid, host, job.empty() ? "" : ", job " + job);
 }
 
+std::optional<LockOwner> read_lock_owner(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return std::nullopt;
+  const std::optional<Entry> entry = read_entry(file);
+  ::close(file);
+  return entry && entry->owner.pid != 0 ? std::optional(entry->owner) : std::nullopt;
+}
+
 RunLock::RunLock(const std::string& path, const LockOwner& owner) : path_(path) {
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (file_ < 0) throw StorageError(fmt::format("cannot open {}: {}", path, std::strerror(errno)));

@@ -41,4 +41,7 @@ class RunLock {
   std::optional<LockOwner> lost_owner_;
 };
 
+// Who says in the lock's file that it holds it, without touching the lock; nothing once that ended in good order.
+std::optional<LockOwner> read_lock_owner(const std::string& path);
+
 }  // namespace reprise

@@ -91,6 +91,21 @@ class WatchAndReport(ProgramTest):
         self.assertIn("step 20 of 20", page)
         self.assertRegex(page, r"restarts +1, the last after step 10\n")
 
+    def test_a_killed_run_is_gone(self):
+        folder = self.new_run_folder()
+        run = subprocess.Popen([REPRISE, "train", self.config, f"run.directory={folder}", "run.steps=100000"],
+                               env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        self.addCleanup(run.wait)
+        self.addCleanup(run.kill)
+        deadline = time.monotonic() + 60
+        while "last news" not in reprise("watch", folder, "--once").stdout:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        self.assertRegex(self.page_of(folder), r": last news \S+ m?s ago\n")
+        run.kill()
+        run.wait()
+        self.assertRegex(self.page_of(folder), rf"process {run.pid} on \S+ is gone, last news ")
+
     def test_a_growing_run_in_a_terminal(self):
         run = self.train(run={"steps": 10})
         whole = (run.folder / "metrics.jsonl").read_bytes()
@@ -103,7 +118,7 @@ class WatchAndReport(ProgramTest):
         self.addCleanup(watch.kill)
         os.close(terminal)
         text = self.read_until(master, "step 3 of 10")
-        self.assertIn("last news", text)
+        self.assertIn("not running, last news", text)  # which wrote so in its lock
         (run.folder / "metrics.jsonl").unlink()  # as a run that begins anew does
         with self.assertRaises(subprocess.TimeoutExpired):
             watch.wait(timeout=1.2)
