@@ -154,12 +154,12 @@ TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t byt
     for (int i = 0; i < count; ++i) pending.push_back(communicator.start_sum(flat[i]));
     const double started = steady_seconds(), computed = thread_cpu_seconds();
     while (device.is_cpu() && steady_seconds() < started + kOutlast * last) work.mul_(1);
-    const double without_core = steady_seconds() - started - (thread_cpu_seconds() - computed);
+    const double took = steady_seconds() - started, without_core = took - (thread_cpu_seconds() - computed);
     for (const auto& sum : pending) sum->wait();
     last = pending.back()->interval().finished_seconds - pending.front()->interval().enqueued_seconds;
     if (round < 0) continue;
     seconds.push_back(last / count);
-    shares.push_back(std::clamp(without_core / last, 0.0, 1.0));
+    shares.push_back(device.is_cpu() ? std::clamp(without_core / last, 0.0, 1.0) : 0);
   }
   const std::vector<double> largest = largest_figures(communicator, {median(seconds), median(shares)});
   return {largest[0], largest[1]};
