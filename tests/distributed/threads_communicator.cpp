@@ -87,9 +87,10 @@ class LocalTransport : public Transport {
   std::unique_ptr<Transfer> post(Lane& lane, std::deque<LocalTransfer*>& queue, void* data, size_t bytes, int tag) {
     auto transfer = std::make_unique<LocalTransfer>(*group_, lane, data, bytes, tag);
     const std::lock_guard lock(lane.mutex);
+    if (lane.is_closed) return transfer;  // the other side's are gone
     auto& opposite = &queue == &lane.sends ? lane.receives : lane.sends;
     const auto met = std::find_if(opposite.begin(), opposite.end(), [=](const auto* each) { return each->tag == tag; });
-    if (lane.is_closed || met == opposite.end()) {
+    if (met == opposite.end()) {
       queue.push_back(transfer.get());
       return transfer;
     }
