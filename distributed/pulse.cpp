@@ -49,10 +49,10 @@ void Pulse::move_to(uint64_t position) {
 
 int Pulse::begin_call(const Call& call) {
   const uint64_t n = calls_.load(std::memory_order_relaxed);
-  last_calls_[2 * (n % Standing::kCalls)].store(call.bytes, std::memory_order_relaxed);
-  last_calls_[2 * (n % Standing::kCalls) + 1].store(call.what, std::memory_order_relaxed);
+  // Whoever reads these finds the calls before this one counted.
+  last_calls_[2 * (n % Standing::kCalls)].store(call.bytes, std::memory_order_release);
+  last_calls_[2 * (n % Standing::kCalls) + 1].store(call.what, std::memory_order_release);
   calls_.store(n + 1, std::memory_order_release);
-  std::atomic_thread_fence(std::memory_order_release);  // before what the next call writes
   note(PulseEvent::call, call.bytes);
   uint64_t mixed =
       (call.bytes ^ call.what * 0x9e3779b97f4a7c15) + n;  // a Fibonacci hash: its upper bits are well mixed
@@ -79,10 +79,9 @@ Standing Pulse::standing() const {
   now.is_waiting = is_waiting_.load(std::memory_order_relaxed);
   const uint64_t before = calls_.load(std::memory_order_acquire);
   for (size_t i = 0; i < now.last_calls.size(); ++i) {
-    now.last_calls[i] = {last_calls_[2 * i].load(std::memory_order_relaxed),
-                         last_calls_[2 * i + 1].load(std::memory_order_relaxed)};
+    now.last_calls[i] = {last_calls_[2 * i].load(std::memory_order_acquire),
+                         last_calls_[2 * i + 1].load(std::memory_order_acquire)};
   }
-  std::atomic_thread_fence(std::memory_order_acquire);
   // A call made meanwhile may have torn one that was read: such a copy shows none.
   const bool is_torn = calls_.load(std::memory_order_relaxed) != before;
   now.calls = is_torn ? 0 : before;
