@@ -1,6 +1,5 @@
 #include "launcher/measured_costs.h"
 
-#include <time.h>
 #define XXH_INLINE_ALL
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -8,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -130,18 +130,17 @@ fs::path cache_file(const Config& config, torch::Device device) {
   return root / "costs" / fmt::format("{:016x}.json", XXH3_64bits(facts.data(), facts.size()));
 }
 
-// Seconds of a sum, one of `count` that are queued together, and the share of them that the main thread, which computes
-// meanwhile as in a step, waits for a core. On a device nothing computes. The slowest rank's medians.
-struct TimedSum {
-  double seconds = 0, compute_share = 0;
-};
-
 double thread_cpu_seconds() {
   timespec time{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
+// Seconds of a sum, one of `count` that are queued together, and the share of them that the main thread, which computes
+// meanwhile as in a step, waits for a core. On a device nothing computes. The slowest rank's medians.
+struct TimedSum {
+  double seconds = 0, compute_share = 0;
+};
 TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t bytes, int count) {
   constexpr int64_t kWorkElements = 4096;
   constexpr double kOutlast = 1.2;  // of the round before

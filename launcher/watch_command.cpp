@@ -54,7 +54,8 @@ std::string state_of(const RunHistory& history, const std::string& directory) {
   const double seconds = std::max(0.0, std::chrono::duration<double>(age).count());
   const std::string news = fmt::format("last news {} ago", format_seconds(std::floor(seconds)));
   const std::optional<LockOwner> owner = read_lock_owner(directory + "/lock");
-  if (!owner) return "not running, " + news;
+  if (!owner) return news;
+  if (owner->pid == 0) return "not running, " + news;
   const bool is_here = owner->host == read_host_facts().host;
   const bool is_gone = is_here && kill(static_cast<pid_t>(owner->pid), 0) != 0 && errno == ESRCH;
   return is_gone ? fmt::format("{} is gone, {}", owner->text(), news) : news;

@@ -44,7 +44,7 @@ std::optional<LockOwner> read_lock_owner(const std::string& path) {
   if (file < 0) return std::nullopt;
   const std::optional<Entry> entry = read_entry(file);
   ::close(file);
-  return entry && entry->owner.pid != 0 ? std::optional(entry->owner) : std::nullopt;
+  return entry ? std::optional(entry->owner) : std::nullopt;
 }
 
 RunLock::RunLock(const std::string& path, const LockOwner& owner) : path_(path) {

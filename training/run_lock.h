@@ -41,7 +41,8 @@ class RunLock {
   std::optional<LockOwner> lost_owner_;
 };
 
-// Who says in the lock's file that it holds it, without touching the lock; nothing once that ended in good order.
+// Who says in the lock's file that it holds it, without touching the lock; process 0 once that ended in good order,
+// nothing where the file says nothing.
 std::optional<LockOwner> read_lock_owner(const std::string& path);
 
 }  // namespace reprise

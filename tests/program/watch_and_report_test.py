@@ -119,6 +119,8 @@ class WatchAndReport(ProgramTest):
         os.close(terminal)
         text = self.read_until(master, "step 3 of 10")
         self.assertIn("not running, last news", text)  # which wrote so in its lock
+        (run.folder / "lock").unlink()
+        self.assertRegex(self.page_of(run.folder), r": last news \S+ m?s ago\n")  # nobody says that it does not
         (run.folder / "metrics.jsonl").unlink()  # as a run that begins anew does
         with self.assertRaises(subprocess.TimeoutExpired):
             watch.wait(timeout=1.2)
