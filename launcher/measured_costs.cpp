@@ -172,7 +172,7 @@ void check_batch(const Config& config, int ranks) {
   throw wrong_value("batch.global_sequences",
                     fmt::format("a multiple of micro_sequences × ranks = {} × {}", micro, ranks),
                     std::to_string(config.global_sequences),
-                    std::to_string((config.global_sequences + at_once - 1) / at_once * at_once));
+                    std::to_string(std::max<int64_t>(1, (config.global_sequences + at_once / 2) / at_once) * at_once));
 }
 
 CostTable measure_costs(const Config& config, const DeviceChoice& choice, int ranks, double seconds) {
