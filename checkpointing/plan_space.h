@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "checkpointing/cost_table.h"
-#include "checkpointing/plan.h"
 
 namespace reprise {
 

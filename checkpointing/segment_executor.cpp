@@ -9,7 +9,6 @@
 #include <torch/csrc/profiler/stubs/base.h>
 #include <xxhash.h>
 
-#include <stdexcept>
 #include <utility>
 
 namespace reprise {

@@ -11,7 +11,6 @@
 #include <exception>
 #include <optional>
 #include <stdexcept>
-#include <string>
 #include <thread>
 #include <vector>
 

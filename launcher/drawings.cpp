@@ -6,7 +6,6 @@
 #include <map>
 #include <utility>
 
-#include "monitoring/figure.h"
 #include "monitoring/format.h"
 #include "training/file_system.h"
 

@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "checkpointing/memory_meter.h"
 #include "distributed/mpi_communicator.h"

@@ -2,7 +2,6 @@
 
 #include <string>
 
-#include "checkpointing/cost_table.h"
 #include "distributed/communicator.h"
 #include "monitoring/trace.h"
 #include "training/trainer.h"

@@ -4,10 +4,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <optional>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "model/embedding.h"
 #include "model/head.h"

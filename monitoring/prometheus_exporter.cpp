@@ -18,8 +18,6 @@
 #include <ctime>
 #include <fstream>
 #include <map>
-#include <memory>
-#include <string>
 #include <thread>
 #include <vector>
 

@@ -1,7 +1,6 @@
 // config.json of Hugging Face's models, to and from a ModelConfig.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "training/errors.h"

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <numeric>
 
 #include "training/errors.h"
 #include "training/snapshot_format.h"
