@@ -8,21 +8,13 @@
 #include <bit>
 #include <stdexcept>
 
-#include "training/dataset.h"
+#include "model/philox.h"
 #include "training/errors.h"
 
 namespace reprise {
 namespace {
 
 int64_t windows_in(const ShardFile& shard, int64_t length) { return (shard.size() - 1) / (length - 1); }
-
-// The finalizer of splitmix64: a bijection that spreads every bit over all others.
-uint64_t mixed(uint64_t x) {
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
 
 }  // namespace
 
@@ -80,7 +72,7 @@ int64_t shuffled_window(uint64_t seed, int64_t windows, int64_t sample) {
   const uint64_t count = static_cast<uint64_t>(windows);
   const uint64_t epoch = static_cast<uint64_t>(sample) / count;
   uint64_t index = static_cast<uint64_t>(sample) % count;
-  const uint64_t key = mixed(mixed(seed) ^ epoch);
+  const uint64_t key = mix64(mix64(seed) ^ epoch);
 
   // A Feistel network permutes the numbers below the next power of two; following the cycle until it comes back below
   // `count` makes of it a permutation of those (fewer than two turns on average).
@@ -91,8 +83,8 @@ int64_t shuffled_window(uint64_t seed, int64_t windows, int64_t sample) {
   do {
     uint64_t low = index & low_mask, high = index >> low_bits;
     for (uint64_t round = 0; round < 4; ++round) {
-      high ^= mixed(mixed(key + 2 * round) ^ low) & high_mask;
-      low ^= mixed(mixed(key + 2 * round + 1) ^ high) & low_mask;
+      high ^= mix64(mix64(key + 2 * round) ^ low) & high_mask;
+      low ^= mix64(mix64(key + 2 * round + 1) ^ high) & low_mask;
     }
     index = high << low_bits | low;
   } while (index >= count);
