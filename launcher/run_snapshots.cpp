@@ -108,15 +108,11 @@ void RunSnapshots::finish(const Tell& tell) {
   report(writer_.finish(), tell);
 }
 
-void RunSnapshots::report(const std::optional<SnapshotOutcome>& outcome, const Tell& tell) {
-  if (!outcome) return;
-  if (outcome->failure.empty()) save_seconds_ = outcome->seconds;
-  tell({.step = outcome->step,
-        .saved = outcome->failure.empty(),
-        .problem = outcome->failure + outcome->warning,
-        .bytes = outcome->bytes,
-        .seconds = outcome->seconds,
-        .stall_seconds = stall_seconds_});
+void RunSnapshots::report(std::optional<SnapshotReport> ended, const Tell& tell) {
+  if (!ended) return;
+  if (ended->saved) save_seconds_ = ended->seconds;
+  ended->stall_seconds = stall_seconds_;
+  tell(*ended);
 }
 
 }  // namespace reprise

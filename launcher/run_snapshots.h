@@ -50,7 +50,7 @@ class RunSnapshots {
 
  private:
   bool is_due() const;
-  void report(const std::optional<SnapshotOutcome>& outcome, const Tell& tell);
+  void report(std::optional<SnapshotReport> ended, const Tell& tell);
 
   const Config& config_;
   const Trainer& trainer_;

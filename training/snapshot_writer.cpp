@@ -49,7 +49,7 @@ void SnapshotWriter::begin(Manifest manifest, std::map<std::string, std::string>
   work_ = std::async(std::launch::async, [this, texts = std::move(texts)] { return write_share(texts); });
 }
 
-std::optional<SnapshotOutcome> SnapshotWriter::poll() {
+std::optional<SnapshotReport> SnapshotWriter::poll() {
   if (!is_busy()) return std::nullopt;
   const bool is_ready = !work_.valid() || work_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
   if (gather_figures(communicator_, {is_ready ? 1.0 : 0.0}).min().item<double>() == 0) return std::nullopt;
@@ -62,18 +62,18 @@ std::optional<SnapshotOutcome> SnapshotWriter::poll() {
   const std::vector<std::string> answers = gather_texts(communicator_, own);
   for (int rank = 0; rank < communicator_.size(); ++rank) {
     const std::string& answer = answers[static_cast<size_t>(rank)];
-    if (answer.starts_with(kFailed)) return end(communicator_.describe(rank) + " " + answer.substr(8), "");
+    if (answer.starts_with(kFailed)) return end(false, communicator_.describe(rank) + " " + answer.substr(8));
   }
-  if (phase_ == Phase::publishing) return end("", answers[0]);
+  if (phase_ == Phase::publishing) return end(true, answers[0]);
   phase_ = Phase::publishing;
   if (communicator_.rank() == 0) work_ = std::async(std::launch::async, [=, this] { return publish(answers); });
   return std::nullopt;
 }
 
-std::optional<SnapshotOutcome> SnapshotWriter::finish() {
+std::optional<SnapshotReport> SnapshotWriter::finish() {
   while (is_busy()) {
     if (work_.valid()) work_.wait();  // here, not in a collective call: when the disk hangs, it is this rank's
-    if (const std::optional<SnapshotOutcome> outcome = poll()) return outcome;
+    if (const std::optional<SnapshotReport> outcome = poll()) return outcome;
   }
   return std::nullopt;
 }
@@ -114,9 +114,9 @@ std::string SnapshotWriter::publish(const std::vector<std::string>& shares) {
   return {};
 }
 
-SnapshotOutcome SnapshotWriter::end(const std::string& failure, const std::string& warning) {
+SnapshotReport SnapshotWriter::end(bool saved, const std::string& problem) {
   phase_ = Phase::idle;
-  if (!failure.empty() && communicator_.rank() == 0) {
+  if (!saved && communicator_.rank() == 0) {
     work_ = std::async(std::launch::async, [this]() -> std::string {
       try {
         const std::string name = SnapshotStore::unfinished_name_of(manifest_.progress.step, setting_.suffix);
@@ -128,8 +128,8 @@ SnapshotOutcome SnapshotWriter::end(const std::string& failure, const std::strin
     });
   }
   return {.step = manifest_.progress.step,
-          .failure = failure,
-          .warning = warning,
+          .saved = saved,
+          .problem = problem,
           .bytes = layout_.numel * static_cast<int64_t>(sizeof(float) * states_.size()),
           .seconds = steady_seconds() - started_seconds_};
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "distributed/communicator.h"
+#include "monitoring/step_report.h"
 #include "training/snapshot_store.h"
 
 namespace reprise {
@@ -15,15 +16,6 @@ struct SnapshotSetting {
   std::string folder;  // of the run's snapshots
   std::string suffix;  // of unfinished ones: the run and its attempt
   int64_t keep = 2, keep_every = 0;
-};
-
-// How a save ended, the same on every rank.
-struct SnapshotOutcome {
-  int64_t step = 0;
-  std::string failure;  // one line; empty: the snapshot is durable
-  std::string warning;  // saved, but older ones could not be removed
-  int64_t bytes = 0;
-  double seconds = 0;  // from begin() to durable
 };
 
 // Saves a run's flat tensors while training goes on, at most one snapshot at a time. begin() copies this rank's share
@@ -41,8 +33,9 @@ class SnapshotWriter {
   // on rank 0.
   void begin(Manifest manifest, std::map<std::string, std::string> texts);
   bool is_busy() const { return phase_ != Phase::idle; }
-  std::optional<SnapshotOutcome> poll();    // nothing: none has ended since
-  std::optional<SnapshotOutcome> finish();  // waits for the one under way
+  // How a save ended, the same on every rank, with seconds from begin() on; the caller knows what it stalled.
+  std::optional<SnapshotReport> poll();    // nothing: none has ended since
+  std::optional<SnapshotReport> finish();  // waits for the one under way
 
   // Of the copies, on the rank that has most.
   static int64_t host_bytes(const FlatLayout& layout, int ranks);
@@ -52,7 +45,7 @@ class SnapshotWriter {
 
   std::string write_share(const std::map<std::string, std::string>& texts);
   std::string publish(const std::vector<std::string>& shares);
-  SnapshotOutcome end(const std::string& failure, const std::string& warning);
+  SnapshotReport end(bool saved, const std::string& problem);
 
   FileSystem& files_;
   Communicator& communicator_;

@@ -37,9 +37,9 @@ class SnapshotCrash : public ::testing::Test {
                              {.folder = kFolder, .suffix = "run-1", .keep = 2});
     flat_.parameters.fill_(static_cast<double>(step));
     snapshots.begin({.progress = {.step = step}}, {{"config.yaml", "steps: 1"}});
-    const std::optional<SnapshotOutcome> outcome = snapshots.finish();
+    const std::optional<SnapshotReport> outcome = snapshots.finish();
     EXPECT_EQ(outcome->step, step);
-    return outcome->failure.empty();
+    return outcome->saved;
   }
 
   // The same calls in the same order, without threads and tensors: thousands of histories a second.
