@@ -1,5 +1,3 @@
-#include "launcher/doctor_checks.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 #include <tuple>
 
 #include "launcher/device.h"
+#include "launcher/doctor.h"
 #include "monitoring/format.h"
 
 namespace reprise {

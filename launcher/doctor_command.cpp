@@ -9,8 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "launcher/doctor_checks.h"
-#include "launcher/doctor_facts.h"
+#include "launcher/doctor.h"
 #include "launcher/exit_codes.h"
 #include "launcher/job.h"
 #include "launcher/program.h"

@@ -1,5 +1,3 @@
-#include "launcher/doctor_facts.h"
-
 #include <ATen/Parallel.h>
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -22,6 +20,7 @@
 #include "distributed/mpi_communicator.h"
 #include "launcher/build_facts.h"
 #include "launcher/device.h"
+#include "launcher/doctor.h"
 #include "launcher/exit_codes.h"
 #include "launcher/host_facts.h"
 #include "launcher/job.h"

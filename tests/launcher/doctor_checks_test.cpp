@@ -1,8 +1,8 @@
-#include "launcher/doctor_checks.h"
-
 #include <gtest/gtest.h>
 
 #include <functional>
+
+#include "launcher/doctor.h"
 
 namespace reprise {
 namespace {
