@@ -33,8 +33,6 @@ class Heartbeat {
   // Collective; main thread. Nothing happens in a group of one.
   Heartbeat(Communicator& communicator, HeartbeatSetting setting);
   ~Heartbeat();  // says goodbye: from here on this rank's end is no death
-  Heartbeat(const Heartbeat&) = delete;
-  Heartbeat& operator=(const Heartbeat&) = delete;
 
   // TERM has come; mpirun sends it to all ranks when one has died, too. Not on the main thread. Waits for what others'
   // heartbeats say, writes the events and returns what this rank has to say about it, often nothing.

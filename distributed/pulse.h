@@ -85,7 +85,6 @@ class PulseWait {
   explicit PulseWait(Pulse& pulse) : pulse_(pulse) { pulse_.begin_wait(); }
   ~PulseWait() { pulse_.end_wait(); }
   PulseWait(const PulseWait&) = delete;
-  PulseWait& operator=(const PulseWait&) = delete;
 
  private:
   Pulse& pulse_;

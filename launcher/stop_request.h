@@ -20,8 +20,6 @@ class StopRequest {
   // The time counts from now on the given clock, in seconds.
   explicit StopRequest(std::function<double()> clock = steady_seconds);
   ~StopRequest();
-  StopRequest(const StopRequest&) = delete;
-  StopRequest& operator=(const StopRequest&) = delete;
 
   // Main thread, at the end of each step. The time is up when the longest time between two calls and
   // `save_seconds` for saving would no longer fit in `max_seconds`; 0: no limit.

@@ -13,8 +13,6 @@ class Vigil {
   // Collective. All of them outlive it; a run's events go to rank<r>.events in its directory.
   Vigil(Communicator& communicator, StopRequest& stop, const Config& config, const StageChain& model);
   ~Vigil();
-  Vigil(const Vigil&) = delete;
-  Vigil& operator=(const Vigil&) = delete;
 
   void leave() { heartbeat_.leave(); }                                          // on any other failure
   void leave_it_to_collectors() const { heartbeat_.leave_it_to_collectors(); }  // on PeerLost

@@ -107,8 +107,6 @@ class ExporterSink final : public Sink {
     exposer_->RegisterCollectable(registry_);
   }
   ~ExporterSink() override { stop_at_once(exposer_, host_, port_); }
-  ExporterSink(const ExporterSink&) = delete;
-  ExporterSink& operator=(const ExporterSink&) = delete;
 
   void start(const RunStart& run) override {
     run_ = run;

@@ -65,8 +65,6 @@ class DurableFile {
  public:
   explicit DurableFile(std::string path);
   ~DurableFile();  // removes the temporary file unless committed
-  DurableFile(const DurableFile&) = delete;
-  DurableFile& operator=(const DurableFile&) = delete;
   void write(const void* bytes, size_t count) { file_->write(bytes, count); }  // appends
   void overwrite(int64_t offset, const void* bytes, size_t count) { file_->overwrite(offset, bytes, count); }
   void commit();  // the last call

@@ -27,7 +27,6 @@ class RunLock {
   RunLock(const std::string& path, const LockOwner& owner);
   ~RunLock();  // says in the file that the owner went in good order
   RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
 
   int64_t attempt() const { return attempt_; }                                // 1: the first
   const std::optional<LockOwner>& lost_owner() const { return lost_owner_; }  // who held it before and did not end well
