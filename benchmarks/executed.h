@@ -110,7 +110,7 @@ inline int64_t smallest_peak(const CostTable& costs) {
   try {
     fastest_plan(costs, 0);
   } catch (const DoesNotFit& failure) {
-    return failure.smallest().predicted.peak_bytes;
+    return failure.smallest.predicted.peak_bytes;
   }
   return 0;
 }

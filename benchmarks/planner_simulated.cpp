@@ -34,7 +34,7 @@ std::vector<int64_t> budgets_of(const CostTable& costs, int count) {
   try {
     fastest_plan(costs, 0);
   } catch (const DoesNotFit& error) {
-    smallest = error.smallest().predicted.peak_bytes;
+    smallest = error.smallest.predicted.peak_bytes;
   }
   const int64_t largest = fastest_plan(costs, kRoomy).predicted.peak_bytes;
   std::vector<int64_t> budgets;

@@ -98,10 +98,10 @@ PlannedStep fastest_of(const CostTable& costs, const PlanSpace& space, int64_t b
 
 }  // namespace
 
-DoesNotFit::DoesNotFit(PlannedStep smallest)
+DoesNotFit::DoesNotFit(PlannedStep smallest_plan)
     : std::runtime_error("no plan fits: the smallest peak possible is " +
-                         std::to_string(smallest.predicted.peak_bytes) + " bytes"),
-      smallest_(std::move(smallest)) {}
+                         std::to_string(smallest_plan.predicted.peak_bytes) + " bytes"),
+      smallest(std::move(smallest_plan)) {}
 
 PlannedStep fastest_plan(const CostTable& costs, int64_t budget_bytes) {
   return fastest_of(costs, PlanSpace(costs), budget_bytes);

@@ -20,13 +20,9 @@ struct PlannedStep {
 };
 
 // No plan fits the budget.
-class DoesNotFit : public std::runtime_error {
- public:
-  explicit DoesNotFit(PlannedStep smallest);
-  const PlannedStep& smallest() const { return smallest_; }  // of the plans with the smallest peak, the fastest
-
- private:
-  PlannedStep smallest_;
+struct DoesNotFit : std::runtime_error {
+  explicit DoesNotFit(PlannedStep smallest_plan);
+  const PlannedStep smallest;  // of the plans with the smallest peak, the fastest
 };
 
 // The fastest plan whose predicted peak is at most the budget; of equally fast ones, one with the smallest peak. Exact

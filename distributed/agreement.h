@@ -10,8 +10,7 @@
 namespace reprise {
 
 // The ranks do not describe the same run. The message names the odd rank, its host, the odd field and both values.
-class Disagreement : public std::runtime_error {
- public:
+struct Disagreement : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 

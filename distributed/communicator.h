@@ -15,8 +15,7 @@ namespace reprise {
 
 // A rank did not answer within the limit, or its connection broke. The message names call, rank, host and seconds.
 // After it the communicator is dead: the only thing left is to end the process.
-class PeerLost : public std::runtime_error {
- public:
+struct PeerLost : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 

@@ -33,7 +33,7 @@ int64_t smallest_peak(const Config& config, const CostTable& costs) {
   try {
     return (by_layers ? knapsack_plan : fastest_plan)(costs, 0).predicted.peak_bytes;
   } catch (const DoesNotFit& failure) {
-    return failure.smallest().predicted.peak_bytes;
+    return failure.smallest.predicted.peak_bytes;
   }
 }
 
@@ -105,7 +105,7 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Fla
     try {
       row.planned = plan_with_buckets(candidate, costs, layout, local_ranks);
     } catch (const DoesNotFit& failure) {
-      if (!best) throw NothingFits(what_would_fit(failure, costs, budget), failure.smallest().predicted.peak_bytes);
+      if (!best) throw NothingFits(what_would_fit(failure, costs, budget), failure.smallest.predicted.peak_bytes);
     }
     if (is_joint) row.smallest_peak_bytes = smallest_peak(config, costs);
     measured.push_back(row);

@@ -71,11 +71,11 @@ PlannedStep choose_plan(const Config& config, const CostTable& costs, int local_
 
 std::string what_would_fit(const DoesNotFit& failure, const CostTable& costs, int64_t budget_bytes) {
   const auto text = [](int64_t bytes) { return format_bytes(static_cast<uint64_t>(std::max<int64_t>(0, bytes))); };
-  const int64_t smallest = failure.smallest().predicted.peak_bytes;
+  const int64_t smallest = failure.smallest.predicted.peak_bytes;
   std::string sentence = fmt::format(
       "no plan fits {}: the smallest peak possible is {} ({} bytes; {}), of which {} hold "
       "parameters, gradients and moments whatever the plan",
-      text(budget_bytes), text(smallest), smallest, strip_of(failure.smallest().plan), text(costs.base_bytes));
+      text(budget_bytes), text(smallest), smallest, strip_of(failure.smallest.plan), text(costs.base_bytes));
   // Bytes beside the base grow at most in proportion to the sequences of a micro-batch; those must divide the share.
   const double per_sequence =
       static_cast<double>(smallest - costs.base_bytes) / static_cast<double>(costs.micro_sequences);

@@ -18,8 +18,7 @@ struct YamlNode {
 };
 
 // What is wrong with the text itself, before any key is looked at. `key`: dotted, where one was found; else empty.
-class YamlError : public std::runtime_error {
- public:
+struct YamlError : std::runtime_error {
   YamlError(int at_line, std::string at_key, const std::string& message)
       : std::runtime_error(message), line(at_line), key(std::move(at_key)) {}
   const int line;  // 0: the whole file

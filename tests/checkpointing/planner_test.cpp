@@ -69,8 +69,8 @@ void expect_best(const CostTable& costs, const std::vector<Priced>& front, int64
       fastest_plan(costs, budget);
       ADD_FAILURE() << "a plan under the smallest peak";
     } catch (const DoesNotFit& error) {
-      EXPECT_EQ(error.smallest().predicted.peak_bytes, front.front().peak_bytes);
-      EXPECT_NEAR(error.smallest().predicted.step_seconds, front.front().step_seconds,
+      EXPECT_EQ(error.smallest.predicted.peak_bytes, front.front().peak_bytes);
+      EXPECT_NEAR(error.smallest.predicted.step_seconds, front.front().step_seconds,
                   kEqual * front.front().step_seconds);
     }
     return;

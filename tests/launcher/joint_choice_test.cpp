@@ -46,7 +46,7 @@ int64_t smallest_peak(int64_t micro) {
   try {
     return fastest_plan(table(micro, 12), 0).predicted.peak_bytes;
   } catch (const DoesNotFit& failure) {
-    return failure.smallest().predicted.peak_bytes;
+    return failure.smallest.predicted.peak_bytes;
   }
 }
 
