@@ -19,6 +19,4 @@ std::vector<double> wire_seconds_up_to(const CostTable& costs) {
   return seconds;
 }
 
-double compute_share_of(const CostTable& costs) { return costs.wire ? costs.wire->compute_share : 0; }
-
 }  // namespace reprise

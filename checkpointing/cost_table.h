@@ -68,6 +68,6 @@ std::vector<StageShape> shapes_of(const CostTable& costs);
 std::vector<double> wire_seconds_up_to(const CostTable& costs);
 
 // 0 without a wire.
-double compute_share_of(const CostTable& costs);
+inline double compute_share_of(const CostTable& costs) { return costs.wire ? costs.wire->compute_share : 0; }
 
 }  // namespace reprise
