@@ -60,8 +60,6 @@ int Pulse::begin_call(const Call& call) {
   return static_cast<int>(mixed >> 49) % kTags;
 }
 
-void Pulse::set_limit(double seconds) { limit_seconds_.store(seconds, std::memory_order_relaxed); }
-
 void Pulse::begin_wait() {
   is_waiting_.store(true, std::memory_order_relaxed);
   note(PulseEvent::wait, 0);

@@ -53,7 +53,7 @@ class Pulse {
   // About to make a call. Returns a tag below 2^15 for its messages, so that those of different calls match by rare
   // chance only.
   int begin_call(const Call& call);
-  void set_limit(double seconds);
+  void set_limit(double seconds) { limit_seconds_.store(seconds, std::memory_order_relaxed); }
   void begin_wait();
   void end_wait();  // or whoever completes what the main thread waits for, before it lets that go on
 

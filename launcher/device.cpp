@@ -26,8 +26,6 @@ double dense_peak(const std::string& name, const std::string& compute) {
   return 0;
 }
 
-int device_of(int local_rank, int visible) { return visible < 1 ? 0 : local_rank % visible; }
-
 std::string find_shared_device(const std::vector<std::string>& devices) {
   std::map<std::string, size_t> taken;
   for (size_t rank = 0; rank < devices.size(); ++rank) {

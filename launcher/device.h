@@ -23,7 +23,7 @@ DeviceFacts describe_device(int index);
 double dense_peak(const std::string& name, const std::string& compute);
 
 // The device that a rank takes. A scheduler that shows each rank its own one device leaves it no choice.
-int device_of(int local_rank, int visible);
+inline int device_of(int local_rank, int visible) { return visible < 1 ? 0 : local_rank % visible; }
 
 // Two ranks on one device, in words; empty: none. By rank: what tells the device that it took from all others.
 std::string find_shared_device(const std::vector<std::string>& devices);

@@ -90,8 +90,6 @@ bool RunSnapshots::is_due() const {
   return step % config_.snapshot.every_steps == 0 || step == config_.run.steps;
 }
 
-double RunSnapshots::seconds_to_stop() const { return save_seconds_ * (writer_.is_busy() || is_due() ? 2 : 1); }
-
 void RunSnapshots::save(const Tell& tell) {
   const double asked = now_seconds();
   trainer_.expect_long_wait(Phase::save, longest_seconds_);

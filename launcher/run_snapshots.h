@@ -46,7 +46,7 @@ class RunSnapshots {
   void finish(const Tell& tell);  // waits for the one under way
 
   // At the end of a step, before step_ended(): what a stop after the next one takes, with a save under way by then.
-  double seconds_to_stop() const;
+  double seconds_to_stop() const { return save_seconds_ * (writer_.is_busy() || is_due() ? 2 : 1); }
 
  private:
   bool is_due() const;

@@ -154,8 +154,6 @@ void keep_choices(Config& config, const Facts& saved) {
 
 }  // namespace
 
-std::string snapshot_folder(const std::string& run_directory) { return run_directory + "/snapshots"; }
-
 SnapshotStore::Found newest_snapshot(const std::string& path) {
   const std::string folder = fs::is_directory(snapshot_folder(path)) ? snapshot_folder(path) : path;
   const auto found = newest_of(folder, "name another run or snapshot");

@@ -17,7 +17,7 @@ struct StartPoint {
 };
 
 // The folder of a run's snapshots.
-std::string snapshot_folder(const std::string& run_directory);
+inline std::string snapshot_folder(const std::string& run_directory) { return run_directory + "/snapshots"; }
 
 // The newest good snapshot of a run, or of a folder of snapshots. Throws DataError when there is none.
 SnapshotStore::Found newest_snapshot(const std::string& path);

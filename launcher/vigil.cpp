@@ -43,6 +43,4 @@ Vigil::Vigil(Communicator& communicator, StopRequest& stop, const Config& config
   stop_.explain_term_by([this] { return heartbeat_.on_term(); });
 }
 
-Vigil::~Vigil() { stop_.explain_term_by({}); }
-
 }  // namespace reprise

@@ -12,7 +12,7 @@ class Vigil {
  public:
   // Collective. All of them outlive it; a run's events go to rank<r>.events in its directory.
   Vigil(Communicator& communicator, StopRequest& stop, const Config& config, const StageChain& model);
-  ~Vigil();
+  ~Vigil() { stop_.explain_term_by({}); }
 
   void leave() { heartbeat_.leave(); }                                          // on any other failure
   void leave_it_to_collectors() const { heartbeat_.leave_it_to_collectors(); }  // on PeerLost

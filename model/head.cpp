@@ -77,8 +77,6 @@ Tensor Head::squared_error(const Tensor& x, const Tensor& targets, double loss_s
   return loss.div_(width).to(x.element_size() < 4 ? torch::kFloat32 : x.scalar_type());
 }
 
-Normed Head::normalised(const Tensor& input) const { return norm_ ? norm_->forward(input) : Normed{input, {}, {}}; }
-
 Tensor Head::logits(const Tensor& input) const {
   return normalised(input).output.mm(weight_->value.narrow(0, 0, vocabulary_).t());
 }

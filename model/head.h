@@ -29,7 +29,7 @@ class Head final : public Stage {
   torch::Tensor logits(const torch::Tensor& input) const;
 
  private:
-  Normed normalised(const torch::Tensor& input) const;
+  Normed normalised(const torch::Tensor& x) const { return norm_ ? norm_->forward(x) : Normed{x, {}, {}}; }
   torch::Tensor loss_sum(const torch::Tensor& x, const torch::Tensor& targets, double loss_scale,
                          torch::Tensor grad_x) const;
 

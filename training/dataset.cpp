@@ -172,10 +172,6 @@ void ShardWriter::write(std::span<const uint32_t> tokens) {
   }
 }
 
-void ShardWriter::finish() {
-  if (file_) close_shard();
-}
-
 void ShardWriter::close_shard() {
   const Kind kind = is_wide_ ? kWide : kNarrow;
   const Header header{kind.magic, kind.version, static_cast<int32_t>(shard_tokens_)};

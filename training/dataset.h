@@ -68,7 +68,9 @@ class ShardWriter {
  public:
   ShardWriter(std::string directory, std::string split, int64_t vocabulary, int64_t most_tokens = 100'000'000);
   void write(std::span<const uint32_t> tokens);
-  void finish();
+  void finish() {
+    if (file_) close_shard();
+  }
   int64_t tokens() const { return tokens_; }
 
  private:
