@@ -54,8 +54,7 @@ int Pulse::begin_call(const Call& call) {
   last_calls_[2 * (n % Standing::kCalls) + 1].store(call.what, std::memory_order_release);
   calls_.store(n + 1, std::memory_order_release);
   note(PulseEvent::call, call.bytes);
-  uint64_t mixed =
-      (call.bytes ^ call.what * 0x9e3779b97f4a7c15) + n;  // a Fibonacci hash: its upper bits are well mixed
+  uint64_t mixed = (call.bytes ^ call.what * 0x9e3779b97f4a7c15) + n;  // a Fibonacci hash: its upper bits are mixed
   mixed *= 0x9e3779b97f4a7c15;
   return static_cast<int>(mixed >> 49) % kTags;
 }

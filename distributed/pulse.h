@@ -15,8 +15,7 @@ namespace reprise {
 struct Call {
   enum Kind : uint64_t { sum = 1, broadcast, barrier };
   uint64_t bytes = 0;
-  uint64_t what =
-      0;  // Kind in 3 bits, dtype in 6; the others: a sum's first element in its storage, a broadcast's root
+  uint64_t what = 0;  // Kind in 3 bits, dtype in 6; the rest: a sum's first element in its storage, a broadcast's root
   bool operator==(const Call&) const = default;
 };
 Call call_of(Call::Kind kind, const torch::Tensor& flat, int64_t root = 0);

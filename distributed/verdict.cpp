@@ -31,8 +31,7 @@ Verdict find_mismatch(const std::vector<Witness>& witnesses, const std::vector<s
     if (calls > 0) first = std::min(first, calls - std::min<uint64_t>(calls, Standing::kCalls));
     end = std::max(end, calls);
   }
-  first =
-      std::max(first, end - std::min<uint64_t>(end, Standing::kCalls));  // a silent rank's last calls are far behind
+  first = std::max(first, end - std::min<uint64_t>(end, Standing::kCalls));  // a silent rank's last calls are old
   for (uint64_t n = first; n < end; ++n) {
     std::map<std::pair<uint64_t, uint64_t>, std::vector<int>> parties;
     bool is_complete = true;  // else most may still be taken for the odd ones

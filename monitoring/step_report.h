@@ -24,13 +24,12 @@ struct StepReport {
   double loss = 0;       // mean negative log-likelihood per target of the global batch, nats
   double grad_norm = 0;  // before clipping, of the global gradient
   double learning_rate = 0;
-  int64_t tokens = 0;  // targets of the global batch
-  std::array<int64_t, 2>
-      samples{};             // of the global batch: the first and the last one's number in the order of the data
-  bool skipped = false;      // no update
-  std::string skip_reason;   // one of kSkipReasons
-  double loss_scale = 1;     // what the gradients of this step were formed too large by
-  bool stop_wanted = false;  // some rank wants the run to end here
+  int64_t tokens = 0;                // targets of the global batch
+  std::array<int64_t, 2> samples{};  // of the global batch: the first and the last one's number in the data's order
+  bool skipped = false;              // no update
+  std::string skip_reason;           // one of kSkipReasons
+  double loss_scale = 1;             // what the gradients of this step were formed too large by
+  bool stop_wanted = false;          // some rank wants the run to end here
 
   double start_seconds = 0;  // steady_clock of this rank
   double step_seconds = 0;
