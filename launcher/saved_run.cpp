@@ -9,6 +9,7 @@
 #include "launcher/device.h"
 #include "launcher/start_point.h"
 #include "training/errors.h"
+#include "training/safetensors.h"
 #include "training/tokenizer.h"
 
 namespace reprise {
@@ -50,11 +51,13 @@ class Weights {
   }
 
   void fill(StageChain& model, FlatModel& flat) const {
-    if (snapshot_) {
-      read_state(folder_, *snapshot_, model, flat.layout, {{"parameters", flat.parameters}});
-    } else {
-      load_weights(model, file_, path_);
-    }
+    if (snapshot_) return read_state(folder_, *snapshot_, model, flat.layout, {{"parameters", flat.parameters}});
+    const ParameterTable& parameters = model.parameters();
+    std::vector<ExpectedTensor> expected;
+    for (int i = 0; i < parameters.size(); ++i) expected.push_back({parameters[i].name, parameters[i].shape});
+    require_tensors(path_, file_.tensors, expected);
+    const torch::NoGradGuard no_grad;
+    for (int i = 0; i < parameters.size(); ++i) parameters[i].master.copy_(file_.tensors.at(parameters[i].name));
   }
 
  private:
@@ -64,18 +67,6 @@ class Weights {
 };
 
 }  // namespace
-
-void load_weights(StageChain& model, const SafetensorsFile& file, const std::string& path) {
-  const ParameterTable& parameters = model.parameters();
-  std::vector<ExpectedTensor> expected;
-  for (int i = 0; i < parameters.size(); ++i) expected.push_back({parameters[i].name, parameters[i].shape});
-  require_tensors(path, file.tensors, expected);
-  const torch::NoGradGuard no_grad;
-  for (int i = 0; i < parameters.size(); ++i) {
-    torch::Tensor value = parameters[i].master;
-    value.copy_(file.tensors.at(parameters[i].name));
-  }
-}
 
 void load_weights(const std::string& path, StageChain& model, FlatModel& flat) { Weights(path).fill(model, flat); }
 

@@ -6,7 +6,6 @@
 #include "launcher/config.h"
 #include "model/stage_chain.h"
 #include "training/flat_model.h"
-#include "training/safetensors.h"
 
 namespace reprise {
 
@@ -25,11 +24,8 @@ struct SavedRun {
 // A snapshot is one, too; so is a run that has snapshots and no final weights yet: the newest good one.
 SavedRun load_run(const std::string& path, int local_rank = 0);
 
-// The weights of what load_run() takes, into a bound model of the same shapes.
+// The weights of what load_run() takes, into a bound model of the same shapes; fp16 and bf16 are widened. Throws
+// DataError that tells all that do not fit.
 void load_weights(const std::string& path, StageChain& model, FlatModel& flat);
-
-// Puts the tensors of a file, `path` in messages, into a bound model of the same shapes; fp16 and bf16 are widened.
-// Throws DataError that tells all that do not fit.
-void load_weights(StageChain& model, const SafetensorsFile& file, const std::string& path);
 
 }  // namespace reprise
