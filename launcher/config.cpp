@@ -8,7 +8,6 @@
 #include "checkpointing/segment_executor.h"
 #include "launcher/bucket_choice.h"
 #include "launcher/config_schema.h"
-#include "launcher/plan_choice.h"
 #include "launcher/spelling.h"
 #include "launcher/units.h"
 #include "model/stage_chain.h"
@@ -131,7 +130,9 @@ void complete(Config& config, bool with_data) {
     if (with_data) check_policy(config);
     derive_batch(config);
     check_system(config);
-    if (!needs_costs(config.checkpointing)) plan_of(config.checkpointing, shapes_of(StageChain(config.model)));
+    const std::string& policy = config.checkpointing.policy;
+    const bool needs_costs = policy == "budget" || policy == "knapsack" || policy == "greedy";
+    if (!needs_costs) plan_of(config.checkpointing, shapes_of(StageChain(config.model)));
   } catch (const InvalidSetting& error) {
     throw at_setting(config, error);
   }

@@ -22,10 +22,6 @@ std::vector<std::string> policy_settings(const std::string& policy) {
   return settings;
 }
 
-bool needs_costs(const PolicySetting& setting) {
-  return setting.policy == "budget" || setting.policy == "knapsack" || setting.policy == "greedy";
-}
-
 std::string* budget_of(Config& config) {
   if (config.checkpointing.policy == "budget") return &config.budget.budget;
   return config.checkpointing.policy == "knapsack" ? &config.budget.knapsack : nullptr;

@@ -12,9 +12,6 @@ namespace reprise {
 // "every:2" as the settings that a file would hold; none for "".
 std::vector<std::string> policy_settings(const std::string& policy);
 
-// Whether the policy asks for a cost table; plan_of() does all others.
-bool needs_costs(const PolicySetting& setting);
-
 // The setting that holds the policy's budget; nullptr: the policy has none.
 std::string* budget_of(Config& config);
 
