@@ -33,7 +33,11 @@ class Value {
         fmt::format("{}: {}expected {}, got {}", source_, path_.empty() ? "" : path_ + ": ", expected, got));
   }
 
-  bool has(const std::string& key) const { return object().contains(key); }
+  bool has(const std::string& key) const {
+    if (!json_.is_object()) refuse("an object");
+    return json_.contains(key);
+  }
+
   bool is_null() const { return json_.is_null(); }
 
   Value operator[](const std::string& key) const {
@@ -81,11 +85,6 @@ class Value {
   double rate() const { return number(1, 1e18, "bytes per second, a number from 1 to 1e18"); }
 
  private:
-  const Json& object() const {
-    if (!json_.is_object()) refuse("an object");
-    return json_;
-  }
-
   const Json& json_;
   const std::string& source_;
   std::string path_;

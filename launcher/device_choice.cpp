@@ -23,8 +23,7 @@ namespace {
 
 // Resolves the settings that depend on the devices which this process sees.
 void resolve(Config& config, int visible) {
-  std::string& device = config.run.device;
-  std::string& backend = config.distributed.backend;
+  std::string &device = config.run.device, &backend = config.distributed.backend;
   if (device == "cuda" && visible == 0) {
     throw wrong_value("run.device", "cpu, for no CUDA device is visible here", "cuda", "cpu");
   }
@@ -61,11 +60,10 @@ DeviceChoice choose_device(Config& config, Communicator& host) {
     try {
       const int visible = visible_devices();
       resolve(config, visible);
-      const std::string name = host.describe(host.rank());
-      taken = name;
+      taken = host.describe(host.rank());
       if (config.run.device == "cpu") return;
       index = device_of(host.local_rank(), visible);
-      taken = name.substr(name.find(" on ") + 4) + ", " + describe_device(index).address;  // equal for equal devices
+      taken = taken.substr(taken.find(" on ") + 4) + ", " + describe_device(index).address;  // equal for equal devices
     } catch (const InvalidSetting& error) {
       throw at_setting(config, error);
     }

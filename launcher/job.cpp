@@ -18,8 +18,7 @@ namespace {
 
 std::optional<int> integer_from(const char* variable) {
   const char* text = std::getenv(variable);
-  const std::optional<int64_t> value = text ? parse_integer(text) : std::nullopt;
-  return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+  return text ? parse_integer(text) : std::nullopt;
 }
 
 }  // namespace

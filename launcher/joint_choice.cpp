@@ -122,8 +122,7 @@ JointChoice choose_jointly(Config& config, int ranks, int local_ranks, const Fla
 
 std::string bucket_line(const CostTable& costs) {
   if (!costs.wire || costs.buckets.empty()) return "";
-  int64_t widest = 0;
-  for (const BucketCost& bucket : costs.buckets) widest = std::max(widest, bucket.bytes);
+  const int64_t widest = std::ranges::max_element(costs.buckets, {}, &BucketCost::bytes)->bytes;
   return fmt::format("wire {} + {}/s, {:.0f} % of a core: {} bucket{}, the first {}, up to {}\n",
                      format_seconds(costs.wire->latency_seconds), format_bytes(costs.wire->bytes_per_second),
                      100 * costs.wire->compute_share, costs.buckets.size(), costs.buckets.size() == 1 ? "" : "s",

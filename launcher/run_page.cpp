@@ -24,8 +24,7 @@ void add_figures(std::vector<Fact>& facts, const RunHistory& history) {
     const double seconds = recent.mean(phase), share = share_of(seconds, step);
     facts.push_back({name, fmt::format("{:4.1f} %, {}", 100 * share, format_seconds(seconds)), share});
   }
-  uint64_t peak = 0;
-  for (const StepReport& report : history.steps) peak = std::max(peak, report.peak_bytes_max);
+  const uint64_t peak = std::ranges::max_element(history.steps, {}, &StepReport::peak_bytes_max)->peak_bytes_max;
   const auto planned_peak = static_cast<double>(run.planned_peak_bytes), measured = static_cast<double>(peak),
              budget = static_cast<double>(run.budget_bytes);
   std::string memory = "peak " + format_bytes(measured);

@@ -145,13 +145,9 @@ void Trainer::share_figures(StepReport& report) {
       report.forward_seconds + report.recompute_seconds + report.backward_seconds + report.optimizer_seconds;
   const bool is_due = compares_replicas() && step_ % setting_.compare_every == 0;
   const std::vector<double> hash = is_due ? replica_hash(states()) : std::vector<double>{0, 0};
-  const std::vector<double> own = {static_cast<double>(report.peak_bytes),
-                                   report.step_seconds,
-                                   report.data_seconds,
-                                   compute,
-                                   report.comm_exposed_seconds,
-                                   hash[0],
-                                   hash[1]};
+  const auto peak = static_cast<double>(report.peak_bytes);
+  const std::vector<double> own = {
+      peak, report.step_seconds, report.data_seconds, compute, report.comm_exposed_seconds, hash[0], hash[1]};
   torch::Tensor figures = torch::zeros({2 + communicator_.size() * std::ssize(own)}, torch::kFloat64);
   figures[0] = loss_sum_;
   figures[1] = setting_.wants_stop && setting_.wants_stop() ? 1.0 : 0.0;
