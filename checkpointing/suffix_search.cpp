@@ -75,9 +75,7 @@ SuffixState SuffixSearch::put_in_front(const SegmentChoice& choice, const Suffix
   state.finish = std::max({behind.finish, choice.finish + behind.busy, window_.least_finish,
                            state.busy + space_.least_finish(choice.first)});
   // Nor does it matter how early the computing is done when the wire ends later in any case.
-  if (space_.micro_batches() == 1) {
-    state.busy = std::max(state.busy, state.finish - space_.most_finish(choice.first));
-  }
+  if (space_.micro_batches() == 1) state.busy = std::max(state.busy, state.finish - space_.most_finish(choice.first));
   return state;
 }
 

@@ -143,9 +143,7 @@ void report(const Options& options, const JointChoice& choice, std::optional<int
     json["micro_batches"] = micro_json(choice);
   }
   fmt::print("{}", plan_page(costs, step));
-  if (budget && step.predicted.peak_bytes > *budget) {
-    fmt::print("does not fit --memory {}\n", format_bytes(*budget));
-  }
+  if (budget && step.predicted.peak_bytes > *budget) fmt::print("does not fit --memory {}\n", format_bytes(*budget));
   fmt::print("{}", bucket_line(costs));
   const int64_t equal_budget = budget.value_or(step.predicted.peak_bytes);
   const std::vector<PolicyRow> rows =

@@ -79,9 +79,7 @@ int evaluate_run(const EvalOptions& options) {
   const double perplexity = std::exp(loss), bits_per_byte = totals.bits_per_byte();
   fmt::print("loss {:.4f} nats per token, perplexity {:.3f}, {} over {} tokens in windows of {}\n", loss, perplexity,
              totals.bytes == 0 ? "" : fmt::format("{:.4f} bits per byte,", bits_per_byte), totals.tokens, context);
-  if (options.json) {
-    fmt::print("{}\n", JSON_FIELDS(loss, perplexity, bits_per_byte, totals.tokens).dump());
-  }
+  if (options.json) fmt::print("{}\n", JSON_FIELDS(loss, perplexity, bits_per_byte, totals.tokens).dump());
   return kDone;
 }
 

@@ -50,9 +50,7 @@ int64_t TokenShards::windows(int64_t length) const {
 void TokenShards::read_window(int64_t index, int64_t length, int64_t vocabulary, int64_t* out) const {
   for (const ShardFile& shard : shards_) {
     const int64_t here = windows_in(shard, length);
-    if (index < here) {
-      return shard.read(index * (length - 1), length, vocabulary, out);
-    }
+    if (index < here) return shard.read(index * (length - 1), length, vocabulary, out);
     index -= here;
   }
   throw std::out_of_range("TokenShards: no window " + std::to_string(index));
