@@ -5,11 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <fstream>
-#include <system_error>
 
 #include "monitoring/format.h"
 #include "monitoring/json_text.h"
@@ -52,7 +50,7 @@ class JsonLines final : public Sink {
  public:
   explicit JsonLines(const std::string& path)
       : path_(path), file_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) {
-    if (file_ < 0) fail("cannot open");
+    if (file_ < 0) throw_system_error("cannot open " + path_);
   }
   ~JsonLines() override { close(file_); }
   JsonLines(const JsonLines&) = delete;
@@ -90,7 +88,7 @@ class JsonLines final : public Sink {
     }
     line += "}\n";
     struct stat before {};
-    if (fstat(file_, &before) != 0) fail("cannot write");
+    if (fstat(file_, &before) != 0) throw_system_error("cannot write " + path_);
     ssize_t written = 0;
     do {
       written = write(file_, line.data(), line.size());
@@ -100,10 +98,7 @@ class JsonLines final : public Sink {
     const int error = written < 0 ? errno : ENOSPC;
     (void)!ftruncate(file_, before.st_size);
     errno = error;
-    fail("cannot write");
-  }
-  [[noreturn]] void fail(const char* what) const {
-    throw std::system_error(errno, std::generic_category(), std::string(what) + " " + path_);
+    throw_system_error("cannot write " + path_);
   }
 
   std::string path_;
@@ -133,7 +128,7 @@ bool JsonLinesReader::read() {
     end_ += std::ssize(last_line_);
     has_changed = true;
   }
-  if (!file.is_open() || file.bad()) throw std::system_error(errno, std::generic_category(), "cannot read " + path_);
+  if (!file.is_open() || file.bad()) throw_system_error("cannot read " + path_);
   return has_changed;
 }
 

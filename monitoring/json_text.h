@@ -1,11 +1,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 
 namespace reprise {
@@ -14,6 +16,11 @@ namespace reprise {
 struct DamagedFile : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+// For a call of the system that set errno: what was tried, and the path.
+[[noreturn]] inline void throw_system_error(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
 
 // An object of named values, in their order: JSON_FIELDS(report.step, report.loss) is {"step": …, "loss": …}.
 // The expressions may come from a macro, a list that is written and read alike.

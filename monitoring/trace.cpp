@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <fstream>
-#include <system_error>
 
 #include "monitoring/json_text.h"
 
@@ -13,13 +11,13 @@ namespace reprise {
 TraceFile::TraceFile(const std::string& path, int rank, const std::string& process,
                      const std::vector<std::string>& lanes, double offset_seconds)
     : path_(path), rank_(rank), offset_seconds_(offset_seconds), file_(std::fopen(path.c_str(), "w")) {
-  if (!file_) fail("cannot open");
+  if (!file_) throw_system_error("cannot open " + path_);
   // An array with one event a line; the viewers take it without its end.
   const auto meta = [&](const std::string& event, size_t lane, const std::string& name) {
     return fmt::format(R"({{"ph": "M", "name": "{}", "pid": {}, "tid": {}, "args": {{"name": {}}}}})", event, rank_,
                        lane, json_text(name));
   };
-  if (std::fputs("[\n", file_.get()) < 0) fail("cannot write");
+  if (std::fputs("[\n", file_.get()) < 0) throw_system_error("cannot write " + path_);
   write(meta("process_name", 0, process));
   for (size_t lane = 0; lane < lanes.size(); ++lane) write(meta("thread_name", lane, lanes[lane]));
 }
@@ -46,22 +44,18 @@ void TraceFile::counter(const std::string& name, double seconds, double value) {
 }
 
 void TraceFile::flush() {
-  if (std::fflush(file_.get()) != 0) fail("cannot write");
+  if (std::fflush(file_.get()) != 0) throw_system_error("cannot write " + path_);
 }
 
 void TraceFile::write(const std::string& event) {
-  if (std::fprintf(file_.get(), "%s,\n", event.c_str()) < 0) fail("cannot write");
-}
-
-void TraceFile::fail(const char* what) const {
-  throw std::system_error(errno, std::generic_category(), fmt::format("{} {}", what, path_));
+  if (std::fprintf(file_.get(), "%s,\n", event.c_str()) < 0) throw_system_error("cannot write " + path_);
 }
 
 void merge_traces(const std::vector<std::string>& inputs, const std::string& output) {
   std::vector<std::string> events;
   for (const std::string& path : inputs) {
     std::ifstream file(path);
-    if (!file) throw std::system_error(errno, std::generic_category(), "cannot open " + path);
+    if (!file) throw_system_error("cannot open " + path);
     std::string line;
     for (int number = 1; std::getline(file, line); ++number) {
       const bool is_torn = file.eof();
@@ -77,7 +71,7 @@ void merge_traces(const std::vector<std::string>& inputs, const std::string& out
   std::ofstream file(output);
   file << "[\n" << fmt::format("{}", fmt::join(events, ",\n")) << "\n]\n";
   file.close();
-  if (!file) throw std::system_error(errno, std::generic_category(), "cannot write " + output);
+  if (!file) throw_system_error("cannot write " + output);
 }
 
 }  // namespace reprise

@@ -23,7 +23,6 @@ class TraceFile {
  private:
   std::string common(char phase, const std::string& name, double seconds) const;
   void write(const std::string& event);
-  [[noreturn]] void fail(const char* what) const;
 
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
