@@ -58,15 +58,13 @@ Pattern::Pattern(const std::string& expression) : expression_(expression) {
   if (matches_empty != 0 || looks_behind != 0) refuse(expression, "can match nothing, or looks behind");
 }
 
-bool Pattern::find(std::string_view text) {
+std::optional<std::pair<size_t, size_t>> Pattern::find(std::string_view text) {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const int found = pcre2_match(code_.get(), subject, text.size(), 0, 0, match_.get(), nullptr);
-  if (found == PCRE2_ERROR_NOMATCH) return false;
+  if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (found < 0) refuse(expression_, "cannot be matched: " + text_of(found));
   const size_t* range = pcre2_get_ovector_pointer(match_.get());
-  begin_ = range[0];
-  end_ = range[1];
-  return true;
+  return std::pair(range[0], range[1]);
 }
 
 }  // namespace reprise

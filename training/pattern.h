@@ -1,8 +1,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 struct pcre2_real_code_8;
 struct pcre2_real_match_data_8;
@@ -17,16 +19,13 @@ class Pattern {
   // searched from the end of one match on, as if it began there.
   explicit Pattern(const std::string& expression);
 
-  // The first match in the text, as positions in it. Throws DataError when the search takes too much time or space.
-  bool find(std::string_view text);
-  size_t begin() const { return begin_; }
-  size_t end() const { return end_; }
+  // Begin and end of the first match in the text. Throws DataError when the search takes too much time or space.
+  std::optional<std::pair<size_t, size_t>> find(std::string_view text);
 
  private:
   std::string expression_;
   std::shared_ptr<pcre2_real_code_8> code_;
   std::shared_ptr<pcre2_real_match_data_8> match_;
-  size_t begin_ = 0, end_ = 0;
 };
 
 }  // namespace reprise

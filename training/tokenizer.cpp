@@ -130,9 +130,9 @@ struct Encoder::State {
     if (level == added.size()) return encode_words(text, stop, from, tokens);
     auto& [matcher, texts] = added[level];
     while (from < std::min(stop, text.size())) {
-      const bool found = matcher.find(text.substr(from));
-      const size_t begin = found ? from + matcher.begin() : text.size();
-      const size_t end = found ? from + matcher.end() : text.size();
+      const auto found = matcher.find(text.substr(from));
+      const size_t begin = found ? from + found->first : text.size();
+      const size_t end = found ? from + found->second : text.size();
       if (begin > from) from = encode(level + 1, text.substr(0, begin), stop, from, tokens);
       if (from < begin || from >= stop || !found) break;
       tokens.push_back(texts->find(text.substr(begin, end - begin))->second);
@@ -150,8 +150,8 @@ struct Encoder::State {
     }
     begins = false;
     while (from < std::min(stop, text.size())) {
-      const bool found = words.find(text.substr(from));
-      const size_t begin = found ? words.begin() : text.size() - from, end = words.end();
+      const auto found = words.find(text.substr(from));
+      const size_t begin = found ? found->first : text.size() - from, end = found ? found->second : begin;
       if (begin > 0) encode_word(text.substr(from, begin), tokens);  // what no pattern matches is a word, too
       from += begin;
       if (!found || from >= stop) break;
