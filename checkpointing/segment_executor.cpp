@@ -18,8 +18,7 @@ namespace {
 auto recorded(StepRecord& record, EventKind kind, int stage, const std::string& name, int micro_batch) {
   const auto* tracer = torch::profiler::impl::cudaStubs();
   const bool is_traced = tracer->enabled();
-  const char* const kinds[] = {"forward", "recompute", "backward"};  // in the order of EventKind
-  if (is_traced) tracer->rangePush(fmt::format("{} {}", kinds[static_cast<size_t>(kind)], name).c_str());
+  if (is_traced) tracer->rangePush(fmt::format("{} {}", kEventNames[static_cast<size_t>(kind)], name).c_str());
   record.begin(kind, stage, micro_batch);
   return c10::make_scope_exit([&record, tracer, is_traced] {
     record.end();

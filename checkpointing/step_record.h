@@ -27,6 +27,7 @@ class Moment {
 };
 
 enum class EventKind : uint8_t { forward, recompute, backward };
+inline constexpr const char* kEventNames[] = {"forward", "recompute", "backward"};  // of EventKind
 
 // One stage's work in one micro-batch. Times are seconds of std::chrono::steady_clock.
 struct StageEvent {

@@ -22,8 +22,6 @@ std::string trace_path(const std::string& directory, Communicator& communicator)
   return fmt::format("{}/rank-{}.json", folder, communicator.rank());
 }
 
-constexpr const char* kKindNames[] = {"forward", "recompute", "backward"};  // of EventKind
-
 }  // namespace
 
 RunTrace::RunTrace(const std::string& directory, const StageChain& model, Communicator& communicator)
@@ -37,7 +35,7 @@ RunTrace::RunTrace(const std::string& directory, const StageChain& model, Commun
 void RunTrace::add(const StepReport& report, const Trainer& trainer) {
   enum Lane : size_t { compute, wire, step };
   for (const StageEvent& event : trainer.executor().record().events()) {
-    file_.span(compute, fmt::format("{} {}", kKindNames[static_cast<size_t>(event.kind)], model_[event.stage].name),
+    file_.span(compute, fmt::format("{} {}", kEventNames[static_cast<size_t>(event.kind)], model_[event.stage].name),
                event.start_seconds, event.end_seconds);
     file_.counter("tensor MiB", event.end_seconds, static_cast<double>(event.live_bytes) / (1 << 20));
   }
