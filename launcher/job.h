@@ -29,6 +29,12 @@ std::unique_ptr<Communicator> connect_ranks(double patience_seconds = 300);
 // waiting.
 void together(Communicator& communicator, const std::function<void()>& work);
 
+// The same for work of rank 0 alone.
+inline void together_by_rank_0(Communicator& communicator, const std::function<void()>& work) {
+  together(
+      communicator, communicator.rank() == 0 ? work : [] {});
+}
+
 // Collective: what to add to `clock`, in seconds, to read rank 0's, to within a trip over the wire.
 double clock_offset(Communicator& communicator, double (*clock)());
 

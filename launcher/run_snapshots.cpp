@@ -44,8 +44,7 @@ void fill_state(const StartPoint& start, const Config& config, Trainer& trainer,
   const bool is_resumed = !start.snapshot.empty();
   if (!is_resumed && config.run.init == "none") return flat.initialize(model, config.run.seed);
   const std::vector<FlatState> states = trainer.states();
-  together(communicator, [&] {
-    if (communicator.rank() != 0) return;
+  together_by_rank_0(communicator, [&] {
     if (is_resumed) {
       read_state(start.snapshot, start.manifest, model, flat.layout, states);
     } else {

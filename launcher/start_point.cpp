@@ -172,9 +172,7 @@ Facts snapshot_facts(const Config& config, const Facts& facts, int ranks) {
 StartPoint find_start(Communicator& communicator, Config& config, const Facts& facts) {
   const Facts now = snapshot_facts(config, facts, communicator.size());
   StartPoint start;
-  together(communicator, [&] {
-    if (communicator.rank() == 0) start = look(config, now);
-  });
+  together_by_rank_0(communicator, [&] { start = look(config, now); });
   const std::vector<FileFacts> files = start.manifest.files;
   start = parse_share(gather_texts(communicator, communicator.rank() == 0 ? share_text(start) : "")[0]);
   start.manifest.files = files;

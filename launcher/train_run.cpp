@@ -134,8 +134,7 @@ class RankRun {
     };
     together(communicator_, [&] { trainer_.emplace(model_, *flat_, plan(), communicator_, *training_, setting); });
     fill_state(start, config_, *trainer_, model_, *flat_, communicator_);
-    together(communicator_, [&] {
-      if (communicator_.rank() != 0) return;
+    together_by_rank_0(communicator_, [&] {
       if (!lock_) lock_ = lock_run(config_);  // makes the folder, now that nothing stands in the way
       directory_.emplace(config_, start);
     });
@@ -145,9 +144,7 @@ class RankRun {
     std::string address;
     together(communicator_, [&] { address = open_sinks(); });
     const std::vector<std::string> addresses = gather_texts(communicator_, address);
-    together(communicator_, [&] {
-      if (communicator_.rank() == 0) directory_->write_targets(config_.run.name, addresses);
-    });
+    together_by_rank_0(communicator_, [&] { directory_->write_targets(config_.run.name, addresses); });
     attempt_ = static_cast<int64_t>(largest_figures(communicator_, {lock_ ? double(lock_->attempt()) : 1})[0]);
     if (config_.monitoring.trace) trace_.emplace(config_.run.directory, model_, communicator_);
     if (config_.snapshot.every_steps > 0) open_snapshots();
@@ -249,9 +246,7 @@ class RankRun {
     if (snapshots_) snapshots_->finish(tell_);
     trainer_->require_equal_replicas();
     end_.steps = trainer_->steps_done();
-    together(communicator_, [&] {
-      if (communicator_.rank() == 0) directory_->write_weights(model_, config_.tokenizer);
-    });
+    together_by_rank_0(communicator_, [&] { directory_->write_weights(model_, config_.tokenizer); });
     end_.weights_xxh3 = weights_hash(model_);
     end_.median_step_seconds = median(step_seconds_);
     for (auto& sink : sinks_) sink->end(end_);
