@@ -13,13 +13,10 @@ using PhiloxBlock = std::array<uint32_t, 4>;
 
 constexpr PhiloxBlock philox4x32_10(PhiloxBlock counter, uint64_t key) {
   uint32_t key_low = static_cast<uint32_t>(key), key_high = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t even = uint64_t{0xD2511F53} * counter[0];
-    const uint64_t odd = uint64_t{0xCD9E8D57} * counter[2];
+  for (int round = 0; round < 10; ++round, key_low += 0x9E3779B9, key_high += 0xBB67AE85) {
+    const uint64_t even = uint64_t{0xD2511F53} * counter[0], odd = uint64_t{0xCD9E8D57} * counter[2];
     counter = {static_cast<uint32_t>(odd >> 32) ^ counter[1] ^ key_low, static_cast<uint32_t>(odd),
                static_cast<uint32_t>(even >> 32) ^ counter[3] ^ key_high, static_cast<uint32_t>(even)};
-    key_low += 0x9E3779B9;
-    key_high += 0xBB67AE85;
   }
   return counter;
 }
