@@ -102,10 +102,8 @@ class Builder {
   }
 
   Norm norm(const std::string& name) {
-    Parameter* weight = vector(name + ".weight", config_.width, 1);
-    Parameter* bias = traits_.rms_norm ? nullptr : vector(name + ".bias", config_.width, 0);
-    weight->is_wide = true;
-    if (bias) bias->is_wide = true;
+    Parameter* weight = vector(name + ".weight", config_.width, 1, /*is_wide=*/true);
+    Parameter* bias = traits_.rms_norm ? nullptr : vector(name + ".bias", config_.width, 0, /*is_wide=*/true);
     return {weight, bias, kEpsilon};
   }
 
@@ -136,8 +134,8 @@ class Builder {
                        .stages = std::move(stages)});
   }
 
-  Parameter* vector(const std::string& name, int64_t size, double initial) {
-    return table_.add({.name = name, .shape = {size}, .initial = initial, .stages = {stage_}});
+  Parameter* vector(const std::string& name, int64_t size, double initial, bool is_wide = false) {
+    return table_.add({.name = name, .shape = {size}, .initial = initial, .is_wide = is_wide, .stages = {stage_}});
   }
 
   const ModelConfig& config_;
