@@ -100,9 +100,8 @@ std::string run_page(const RunHistory& history, const std::string& state, const 
   const int room = style.height - static_cast<int>(lines.size() + facts.size()) - 2;
   if (const std::vector<Series> losses = losses_of(history); room > 2) {
     lines.push_back("loss (o: of held-out text)");
-    for (const std::string& line : text_plot(losses[0].points, losses[1].points, std::min(room, 12), style)) {
-      lines.push_back(line);
-    }
+    std::ranges::move(text_plot(losses[0].points, losses[1].points, std::min(room, 12), style),
+                      std::back_inserter(lines));
   }
   for (const auto& [name, text, share] : facts) {
     lines.push_back(fmt::format("{:<13}{}{}", name, share < 0 ? "" : text_bar(share, 16, style) + "  ", text));

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <clocale>
@@ -134,9 +135,7 @@ int report(const ReportOptions& options) {
   const std::string costs = options.directory + "/costs.json";
   if (std::filesystem::exists(costs)) {
     const Config config = load_config(options.directory + "/config.yaml", {}, /*with_data=*/false);
-    for (std::string& figure : draw_plan(history, config, read_costs(costs), budget)) {
-      figures.push_back(std::move(figure));
-    }
+    std::ranges::move(draw_plan(history, config, read_costs(costs), budget), std::back_inserter(figures));
   } else {
     missing = "<p>No frontier and no timeline: the run has no costs.json, from which they are drawn.</p>\n";
   }

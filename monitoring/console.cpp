@@ -134,11 +134,7 @@ class Console final : public Sink {
   void print_line(const std::string& text, const char* style = nullptr) {
     if (has_step_line_) fmt::print(out_, "\r\x1b[K");  // the next step draws it again
     has_step_line_ = false;
-    if (style != nullptr && is_coloured_) {
-      fmt::print(out_, "\x1b[{}m{}\x1b[0m\n", style, text);
-    } else {
-      fmt::print(out_, "{}\n", text);
-    }
+    fmt::print(out_, "{}\n", style != nullptr && is_coloured_ ? fmt::format("\x1b[{}m{}\x1b[0m", style, text) : text);
     std::fflush(out_);
   }
 

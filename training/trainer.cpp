@@ -226,12 +226,11 @@ EvaluationReport Trainer::evaluate(const TokenShards& shards, int64_t most_windo
   }
   sum = sum.cpu();
   communicator_.start_sum(sum)->wait();
-  EvaluationReport report;
-  report.step = step_;
-  report.tokens = windows * config.context;
-  report.loss = sum.item<double>() / static_cast<double>(report.tokens);
-  report.seconds = now_seconds() - started;
-  return report;
+  const int64_t tokens = windows * config.context;
+  return {.step = step_,
+          .loss = sum.item<double>() / static_cast<double>(tokens),
+          .tokens = tokens,
+          .seconds = now_seconds() - started};
 }
 
 void Trainer::expect_long_wait(Phase phase, double at_least_seconds) const {
