@@ -175,8 +175,7 @@ Plan greedy_plan(const CostTable& costs, int64_t bytes_to_save) {
     layer.recomputable &= stage.recomputable;
   }
   std::erase_if(layers, [](const Layer& layer) { return !layer.recomputable; });
-  std::stable_sort(layers.begin(), layers.end(),
-                   [](const Layer& a, const Layer& b) { return a.bytes_per_second() > b.bytes_per_second(); });
+  std::ranges::stable_sort(layers, std::greater(), &Layer::bytes_per_second);
   PolicySetting taken{.policy = "list"};
   for (const Layer& layer : layers) {
     if (layer.saved_bytes > bytes_to_save) break;

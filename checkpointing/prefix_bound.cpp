@@ -109,8 +109,7 @@ PrefixBound::PrefixBound(const PlanSpace& space, int64_t budget_bytes, bool wire
 
 double PrefixBound::ticks(int p, double held_bytes) const {
   const Polyline& line = polylines_[static_cast<size_t>(p)];
-  const auto next = std::upper_bound(line.begin(), line.end(), held_bytes,
-                                     [](double bytes, const Corner& corner) { return bytes < corner.held; });
+  const auto next = std::ranges::upper_bound(line, held_bytes, {}, &Corner::held);
   if (next == line.begin()) return kInfinite;
   const Corner& corner = *std::prev(next);
   return corner.ticks + corner.slope * (held_bytes - corner.held);

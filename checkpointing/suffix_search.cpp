@@ -97,9 +97,7 @@ bool SuffixSearch::is_outside(int p, const SuffixState& state) const {
 // By a merged state that has the least finish possible for its `busy`: that need not be compared.
 bool SuffixSearch::is_beaten(const Front& front, const SuffixState& state) const {
   const auto& states = front.states;
-  const auto behind =
-      std::upper_bound(states.begin(), states.end(), state.need_bytes,
-                       [](int64_t bytes, const SuffixState& other) { return bytes < other.need_bytes; });
+  const auto behind = std::ranges::upper_bound(states, state.need_bytes, {}, &SuffixState::need_bytes);
   return behind != states.begin() && least_busy_[static_cast<size_t>(behind - states.begin()) - 1] <= state.busy;
 }
 

@@ -28,8 +28,7 @@ std::string difference(const Communicator& communicator, const std::string& key,
     return std::find_if(values.begin(), values.end(), [&](const std::string& other) { return other != value; });
   };
   const auto votes = [&](const std::string& value) { return std::count(values.begin(), values.end(), value); };
-  const std::string usual = *std::max_element(values.begin(), values.end(),
-                                              [&](const auto& a, const auto& b) { return votes(a) < votes(b); });
+  const std::string usual = *std::ranges::max_element(values, {}, votes);
   const auto odd = first_other_than(usual), other = first_other_than(*odd);
   return fmt::format("{} differs: {} is {}, rank {} has {}", communicator.describe(odd - values.begin()), key, *odd,
                      other - values.begin(), *other);

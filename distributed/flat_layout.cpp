@@ -20,8 +20,7 @@ int64_t cap_elements(int64_t bytes, int64_t element_bytes) {
 FlatLayout::FlatLayout(std::vector<FlatEntry> table)
     : entries(std::move(table)), offset(entries.size()), order(entries.size()) {
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return entries[a].lowest_stage > entries[b].lowest_stage; });
+  std::ranges::stable_sort(order, std::greater(), [&](int entry) { return entries[entry].lowest_stage; });
   for (const int entry : order) {
     if (entries[entry].numel < 0) throw std::invalid_argument("entry " + std::to_string(entry) + " of negative size");
     offset[entry] = numel;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
+#include <utility>
 
 #include "launcher/device.h"
 #include "launcher/doctor.h"
@@ -30,9 +30,7 @@ Verdict verdict(const char* name, bool fails, bool warns, const std::string& fou
 
 // The first of the worst, and how many are as bad.
 Check worst_of(const std::vector<Verdict>& all) {
-  Check worst = *std::max_element(all.begin(), all.end(), [](const Verdict& a, const Verdict& b) {
-    return std::tie(a.health, a.badness) < std::tie(b.health, b.badness);
-  });
+  Check worst = *std::ranges::max_element(all, {}, [](const Verdict& a) { return std::pair(a.health, a.badness); });
   const auto alike = std::count_if(all.begin(), all.end(), [&](const Verdict& a) { return a.health == worst.health; });
   if (worst.health != Health::ok && alike > 1) worst.found += fmt::format("; {} of {} alike", alike, all.size());
   return worst;
@@ -126,8 +124,7 @@ Check check_equal(const Ranks& ranks, const char* name, const char* place, const
   std::vector<std::string> values;
   for (const Facts& facts : ranks) values.push_back(text_at(facts, place));
   const auto votes = [&](const std::string& value) { return std::count(values.begin(), values.end(), value); };
-  const std::string usual = *std::max_element(values.begin(), values.end(),
-                                              [&](const auto& a, const auto& b) { return votes(a) < votes(b); });
+  const std::string usual = *std::ranges::max_element(values, {}, votes);
   std::string found = usual;
   for (size_t rank = values.size(); rank-- > 0;) {
     if (values[rank] == usual) continue;

@@ -28,8 +28,7 @@ void agree_on_budget(Config& config, Communicator& communicator) {
   std::string own;
   together(communicator, [&] { own = std::to_string(budget_bytes(config, *budget, communicator.local_size())); });
   const std::vector<std::string> budgets = gather_texts(communicator, own);
-  const auto is_smaller = [](const std::string& a, const std::string& b) { return std::stoll(a) < std::stoll(b); };
-  *budget = *std::min_element(budgets.begin(), budgets.end(), is_smaller);
+  *budget = *std::ranges::min_element(budgets, {}, [](const std::string& bytes) { return std::stoll(bytes); });
 }
 
 }  // namespace

@@ -7,11 +7,9 @@
 namespace reprise {
 
 double SkipPolicy::norm_limit() const {
-  if (setting_.on_spike == OnSpike::off || std::ssize(memory_.norms) < kFewestUpdates) {
-    return std::numeric_limits<float>::max();
-  }
-  // At most what an infinite norm is above.
-  return std::min<double>(setting_.spike_factor * median(memory_.norms), std::numeric_limits<float>::max());
+  constexpr double kMost = std::numeric_limits<float>::max();  // what an infinite norm is above
+  if (setting_.on_spike == OnSpike::off || std::ssize(memory_.norms) < kFewestUpdates) return kMost;
+  return std::min(setting_.spike_factor * median(memory_.norms), kMost);
 }
 
 void SkipPolicy::note(const StepReport& report) {
