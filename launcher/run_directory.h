@@ -25,7 +25,6 @@ class RunDirectory {
   RunDirectory(const Config& config, const StartPoint& start);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
-  RunDirectory& operator=(const RunDirectory&) = delete;
 
   // plan.json: plan_json and how the plan came to be; costs.json: what it was chosen from.
   void write_plan(const CostTable& costs, const PlannedStep& step) const;
@@ -46,7 +45,7 @@ class RunDirectory {
   std::string loss_plot() const { return path_ + "/loss.svg"; }
 
  private:
-  std::string path_;
+  const std::string path_;
 };
 
 // The metrics of a run to look on, read once. Throws DataError where there is no run, DamagedFile.

@@ -54,7 +54,6 @@ class JsonLines final : public Sink {
   }
   ~JsonLines() override { close(file_); }
   JsonLines(const JsonLines&) = delete;
-  JsonLines& operator=(const JsonLines&) = delete;
 
   void start(const RunStart& run) override { write_line("start", JSON_FIELDS(START_FIELDS(run))); }
   void step(const StepReport& report) override {
@@ -101,8 +100,8 @@ class JsonLines final : public Sink {
     throw_system_error("cannot write " + path_);
   }
 
-  std::string path_;
-  int file_;
+  const std::string path_;
+  const int file_;
 };
 
 }  // namespace
