@@ -10,8 +10,8 @@ targets=("${@:2}")
 
 if [[ $preset == cuda ]]; then scripts/setup.sh --cuda; else scripts/setup.sh; fi
 if [[ -z ${CXX:-} ]] && (($(g++ -dumpversion | cut -d. -f1) < 12)); then export CXX=g++-12; fi
-# One compiler takes about 1 GB with LibTorch's headers.
-jobs=$(awk -v cores="$(nproc)" '/MemAvailable/ { jobs = int($2 / 1500000) }
+# One compiler takes about 1 GB with LibTorch's headers. OMP_NUM_THREADS is for the ranks, but nproc obeys it too.
+jobs=$(awk -v cores="$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" '/MemAvailable/ { jobs = int($2 / 1500000) }
   END { print jobs < 1 ? 1 : jobs < cores ? jobs : cores }' /proc/meminfo)
 echo "build: preset $preset, $jobs jobs"
 cmake --preset "$preset"
