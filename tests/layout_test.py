@@ -38,7 +38,7 @@ SOURCES = CPP | {".py", ".sh", ".cmake"}
 FILE_LINES, EXCUSED_FILE_LINES, EXCUSE = 300, 400, "Over 300 lines because"
 FUNCTION_LINES, COLUMNS = 60, 120
 FILLED_LINE, ANY_LINE = re.compile(r"^[ \t]*\S", re.MULTILINE), re.compile("\n")
-CORE, CORE_LINES, ALL_LINES = ("model", "checkpointing", "distributed"), 5300, 19360
+CORE, CORE_LINES, ALL_LINES = ("model", "checkpointing", "distributed"), 5300, 19200
 
 # Written in pieces, so that this file does not complain about itself.
 FORBIDDEN_WORDS = [r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", "/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/"]
@@ -221,8 +221,8 @@ class BrokenTrees(unittest.TestCase):
             return {f"{folder}/{i}.cpp": "int a;\n" * 100 for i in range(lines // 100)}
         self.expect(check_folder_sizes, files("model", 5300), {**files("model", 5200), **files("distributed", 200)})
         self.expect(check_folder_sizes, files("model", 5300), {**files("model", 5300), "model/why.h": "// why\n"})
-        self.expect(check_folder_sizes, files("launcher", 19300), files("launcher", 19400))
-        blank = {"launcher/0.cpp": "\n" * 60, **{f"launcher/{i}.cpp": "\n" * 100 for i in range(1, 194)}}
+        self.expect(check_folder_sizes, files("launcher", 19200), files("launcher", 19300))
+        blank = {f"launcher/{i}.cpp": "\n" * 100 for i in range(192)}
         self.expect(check_folder_sizes, blank, {**blank, "launcher/more.cpp": "\n"})
 
     def test_function_sizes(self):
