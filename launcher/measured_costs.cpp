@@ -200,7 +200,7 @@ CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ran
 }
 
 WireModel fit_wire(Communicator& communicator, torch::Device device) {
-  // Short sums in a row, for what each costs beside its bytes; then four times longer each time, until bytes are all.
+  // Short sums in a row, for what each costs beside its bytes; then twice as long each time, until bytes are all.
   constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;
   constexpr int kInARow = 16;
   constexpr double kLongSeconds = 0.05;
@@ -208,7 +208,7 @@ WireModel fit_wire(Communicator& communicator, torch::Device device) {
   int64_t long_bytes = kShortBytes;
   TimedSum longest;
   do {
-    long_bytes *= 4;
+    long_bytes *= 2;
     longest = time_sums(communicator, device, long_bytes, 1);
   } while (long_bytes < kLongestBytes && longest.seconds < kLongSeconds);
   // At least half of the long sum is bytes: on a busy machine the difference of two times may come out as nothing.
