@@ -26,10 +26,12 @@ struct StageCost {
   int layer = -1;  // -1: embedding or head
   bool recomputable = false;
   double forward_seconds = 0, backward_seconds = 0;
-  int64_t boundary_bytes = 0;  // the stage's input
+  double early_stop_seconds = 0;  // of forward_seconds: what it leaves out as the last stage of a replayed segment
+  int64_t boundary_bytes = 0;     // the stage's input
   std::array<SaveCost, 3> saves;
 
   const SaveCost& at(SaveLevel level) const { return saves[static_cast<size_t>(level)]; }
+  double replay_seconds(bool is_last) const { return forward_seconds - (is_last ? early_stop_seconds : 0); }
 };
 
 // A bucket takes latency + bytes / bandwidth, one bucket at a time. Where the thread that moves it has no core of its

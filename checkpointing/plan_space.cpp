@@ -80,8 +80,8 @@ std::vector<SegmentChoice> PlanSpace::choices_from(const CostTable& costs, const
                            run.kept + save.backward_workspace_bytes});
       run.replay_need = std::max(run.replay_need, run.kept + save.forward_workspace_bytes);
       const int64_t need = std::max(run.need, run.replay_need + waiting);
-      choices.push_back(
-          {first, s, true, level, boundary, need, run.busy + run.forward_ticks, run.finish + run.forward_ticks});
+      const int64_t replay = run.forward_ticks - ticks(costs[s].early_stop_seconds);
+      choices.push_back({first, s, true, level, boundary, need, run.busy + replay, run.finish + replay});
     }
   }
   return choices;

@@ -157,6 +157,10 @@ class Profiler {
         std::transform(extra.begin(), extra.end(), reference.begin(), extra.begin(), std::minus<>());
         cost.saves[level].extra_seconds = std::max(0.0, middle_mean(std::move(extra)));
       }
+      // What `input` replays in its backward is what the last stage of a segment replays.
+      const SaveCost& input = cost.at(SaveLevel::input);
+      if (input.kept_bytes == cost.saves.front().kept_bytes) continue;
+      cost.early_stop_seconds = std::max(0.0, cost.forward_seconds - input.extra_seconds);
     }
   }
 

@@ -132,11 +132,13 @@ StageContext SegmentExecutor::context_of(const Batch& batch, int stage, double l
 torch::Tensor SegmentExecutor::forward(const Segment& segment, EventKind kind, torch::Tensor hidden, const Batch& batch,
                                        double loss_scale, LiveStage* live) {
   const at::NoGradGuard no_grad;
+  const bool is_checked = &segment == checked_segment_ && micro_batch_ == checked_micro_batch_;
   for (int s = segment.first; s <= segment.last; ++s) {
     const auto event = recorded(record_, kind, s, model_[s].name, micro_batch_);
-    const StageContext context = context_of(batch, s, loss_scale);
+    StageContext context = context_of(batch, s, loss_scale);
+    context.early_stop = kind == EventKind::recompute && s == segment.last && !is_checked;
     hidden = live ? live[s].forward(model_[s], hidden, context) : model_[s].forward(std::move(hidden), context);
-    if (&segment == checked_segment_ && micro_batch_ == checked_micro_batch_) verify(kind, s, hidden);
+    if (is_checked) verify(kind, s, hidden);
   }
   return hidden;
 }

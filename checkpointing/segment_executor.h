@@ -58,7 +58,8 @@ using StageFinal = std::function<void(int stage)>;
 // Bytes held: a kept stage holds its input and what its save level keeps, from its forward to the end of its backward.
 // A recomputed segment holds its first input until its replay (and the running stage's input during its first forward),
 // then the same as a kept stage for every stage replayed and not yet done with; the gradient at its end waits
-// meanwhile. No output is held beside the input of the next stage.
+// meanwhile. No output is held beside the input of the next stage. Nobody reads what a replayed segment's last
+// stage returns, which therefore stops early, unless the replay is verified.
 class SegmentExecutor {
  public:
   // Throws std::invalid_argument on a plan that does not fit.

@@ -32,8 +32,8 @@ std::vector<Moment> moments_of(const CostTable& costs, const Plan& plan) {
       const int64_t forgetting = boundary + (s > first ? stage.boundary_bytes : 0);
       moments.push_back({TimelineKind::forward, s, stage.forward_seconds,
                          held + (recompute ? forgetting : kept) + save.forward_workspace_bytes});
-      replay.push_back(
-          {TimelineKind::replay, s, stage.forward_seconds, held + kept + waiting + save.forward_workspace_bytes});
+      replay.push_back({TimelineKind::replay, s, stage.replay_seconds(s == last),
+                        held + kept + waiting + save.forward_workspace_bytes});
       then.push_back({TimelineKind::backward, s, static_cast<Seconds>(stage.backward_seconds) + save.extra_seconds,
                       held + kept + save.backward_workspace_bytes});
     }

@@ -104,6 +104,10 @@ StageCost stage_of(const Value& value) {
   stage.recomputable = value["recomputable"].truth();
   stage.forward_seconds = value["forward_seconds"].seconds();
   stage.backward_seconds = value["backward_seconds"].seconds();
+  if (value.has("early_stop_seconds")) {
+    stage.early_stop_seconds = value["early_stop_seconds"].number(
+        0, stage.forward_seconds, fmt::format("seconds, at most forward_seconds, {}", stage.forward_seconds));
+  }
   stage.boundary_bytes = value["boundary_bytes"].bytes();
   for (const SaveLevel level : kSaveLevels) {
     const Value save = value["saves"][name_of(level)];
@@ -186,7 +190,8 @@ std::string format_costs(const CostTable& costs) {
           JSON_FIELDS(save.kept_bytes, save.extra_seconds, save.forward_workspace_bytes, save.backward_workspace_bytes);
     }
     root["stages"].push_back(JSON_FIELDS(stage.name, layer, stage.recomputable, stage.forward_seconds,
-                                         stage.backward_seconds, stage.boundary_bytes, saves));
+                                         stage.backward_seconds, stage.early_stop_seconds, stage.boundary_bytes,
+                                         saves));
   }
   return root.dump(1) + "\n";
 }

@@ -221,7 +221,7 @@ void take_worst(Communicator& communicator, CostTable& costs) {
   std::vector<double*> times = {&costs.optimizer_seconds};
   std::vector<int64_t*> bytes = {&costs.base_bytes};
   for (StageCost& stage : costs.stages) {
-    times.insert(times.end(), {&stage.forward_seconds, &stage.backward_seconds});
+    times.insert(times.end(), {&stage.forward_seconds, &stage.backward_seconds, &stage.early_stop_seconds});
     bytes.push_back(&stage.boundary_bytes);
     for (SaveCost& save : stage.saves) {
       times.push_back(&save.extra_seconds);

@@ -30,7 +30,9 @@ std::vector<Row> rows_of(const CostTable& costs, const Plan& plan) {
     if (segment.recompute) {
       row.does = fmt::format("recompute ({})", name_of(level));
       row.held_bytes = first.boundary_bytes;
-      for (int s = segment.first; s <= segment.last; ++s) row.replay_seconds += costs[s].forward_seconds;
+      for (int s = segment.first; s <= segment.last; ++s) {
+        row.replay_seconds += costs[s].replay_seconds(s == segment.last);
+      }
     } else {
       row.does = fmt::format("keep {}", level == SaveLevel::input ? "the input" : name_of(level));
       row.held_bytes = first.at(level).kept_bytes;

@@ -26,6 +26,9 @@ struct StageContext {
   int64_t first_sequence = 0;  // global index of the batch's first sequence: addresses dropout
   int stage = 0;
   bool training = false;  // dropout on; the head forms gradients
+  // Nobody reads the output, only the backward will run: a stage may stop once it holds what that reads, and return any
+  // values in the output's shape and type.
+  bool early_stop = false;
   SaveLevel save = SaveLevel::all;
   torch::Tensor targets;    // (B, T) int64; the head's only
   double loss_scale = 1.0;  // multiplies every gradient; the head's only

@@ -34,9 +34,11 @@ Tensor SubBlock::compute(const Tensor& input, const StageContext& context, bool 
   if (!keeps_all) kept.normed = {};
   kept.transformed = parts_.transform->forward(kept.projected, context);
   if (!keeps_needed || !parts_.transform->needs_projected) kept.projected.clear();
-  Tensor sum = parts_.output.forward(kept.transformed.output);  // (B, T, C)
+  const bool stops = context.early_stop && parts_.norm_first;  // else the backward reads the norm's statistics
+  Tensor sum = stops ? at::empty_strided(input.sizes(), {0, 0, 0}, input.options())
+                     : parts_.output.forward(kept.transformed.output);  // (B, T, C)
   if (!keeps_all && !(keeps_needed && parts_.transform->needs_output)) kept.transformed = {};
-  parts_.dropout.add_residual_(sum, input, context);
+  if (!stops) parts_.dropout.add_residual_(sum, input, context);
   if (parts_.norm_first) return sum;
   kept.normed = parts_.norm.forward(sum);
   kept.sum = std::move(sum);

@@ -102,6 +102,7 @@ CostTable random_instance(uint64_t seed, int most_stages) {
   CostTable costs =
       maker.make(kKinds[seed % 4], stages, kRatios[seed / 4 % 4], int64_t{1} << maker.below(3), seed % 3 * 0.5);
   if (maker.below(2) == 0) disturb(costs, maker);
+  if (maker.below(2) == 0) maker.stop_early(costs);
   return costs;
 }
 
@@ -161,7 +162,7 @@ double plain_fastest(const CostTable& costs, int64_t budget) {
               const double busy = costs[s].backward_seconds + save.extra_seconds;
               state.finish = std::max(state.finish, (1 - share) * wire[static_cast<size_t>(s)]) + busy;
               state.busy += busy;
-              if (recompute) replay += costs[s].forward_seconds;
+              if (recompute) replay += costs[s].forward_seconds - (s == last ? costs[s].early_stop_seconds : 0);
             }
             if (before.held + peak > budget) continue;
             state.finish += replay;
@@ -192,6 +193,7 @@ TEST(Planner, EqualsAPlainDynamicProgram) {
     CostTable costs = maker.make(kKinds[seed % 4], micro_batches > 1 ? 10 : 16, kRatios[seed / 4 % 4], micro_batches,
                                  seed / 2 % 3 * 0.5);
     if (seed % 5 == 0) disturb(costs, maker);
+    if (seed % 2 == 0) maker.stop_early(costs);
     const std::vector<FrontierPoint> points = frontier(costs);
     for (const double share : {0.0, 0.1, 0.3, 0.6, 0.9}) {
       const auto span = static_cast<double>(points.front().peak_bytes - points.back().peak_bytes);

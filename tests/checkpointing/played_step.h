@@ -43,7 +43,8 @@ inline PlayedStep play(const CostTable& costs, const Plan& plan) {
         alive += gradient - costs[segment->first].boundary_bytes;
         for (int s = segment->first; s <= segment->last; ++s) {
           alive += save(s).kept_bytes;
-          run(costs[s].forward_seconds, save(s).forward_workspace_bytes);
+          run(costs[s].forward_seconds - (s == segment->last ? costs[s].early_stop_seconds : 0),
+              save(s).forward_workspace_bytes);
         }
         alive -= gradient;
       }

@@ -47,6 +47,11 @@ class Maker {
     return costs;
   }
 
+  // Replays stop early, at random; nothing else changes.
+  void stop_early(CostTable& costs) {
+    for (StageCost& stage : costs.stages) stage.early_stop_seconds = stage.forward_seconds * uniform(0, 1);
+  }
+
   double uniform(double from, double to) { return std::uniform_real_distribution<>(from, to)(random_); }
   int below(int end) { return std::uniform_int_distribution<>(0, end - 1)(random_); }
 

@@ -227,6 +227,20 @@ TEST_F(Executor, AReplaySeesTheSameContext) {
   }
 }
 
+TEST_F(Executor, OnlyTheLastStageOfAReplayStopsEarlyUnlessItIsVerified) {
+  for (const bool verifies : {false, true}) {
+    SegmentExecutor executor = executor_for("group");  // layers 0 to 2, layers 3 and 4
+    executor.verify_replays({verifies ? 1 : 0, 1, ""});
+    executor.begin_step(0);
+    run(executor);
+    std::vector<bool> stops;
+    for (const Call& call : log_.calls) stops.push_back(call.context.early_stop);
+    std::vector<bool> expected(7, false);  // the forward; then stages 4, 5 and 1, 2, 3, which are verified first
+    expected.insert(expected.end(), {false, true, false, false, !verifies});
+    EXPECT_EQ(stops, expected);
+  }
+}
+
 // The bytes that the plan's memory model says are held when stage `stage` starts, or (after) when its backward has
 // ended. A kept layer holds its input and its tanh; the head's product holds its input; the embedding the tokens of the
 // batch.

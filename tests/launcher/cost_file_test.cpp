@@ -31,7 +31,9 @@ std::string complaint(const std::string& text) {
 TEST(CostFile, RoundTripIsExact) {
   for (const random_costs::Kind kind : random_costs::kKinds) {
     for (const double ratio : {0.0, 1.0}) {
-      const CostTable costs = random_costs::Maker(7).make(kind, 9, ratio, 3, 0.25);
+      random_costs::Maker maker(7);
+      CostTable costs = maker.make(kind, 9, ratio, 3, 0.25);
+      maker.stop_early(costs);
       const std::string text = format_costs(costs);
       const CostTable back = parse_costs(text, "again");
       EXPECT_EQ(format_costs(back), text);
@@ -43,6 +45,7 @@ TEST(CostFile, RoundTripIsExact) {
         EXPECT_EQ(back[s].layer, costs[s].layer);
         EXPECT_EQ(back[s].recomputable, costs[s].recomputable);
         EXPECT_EQ(back[s].forward_seconds, costs[s].forward_seconds);
+        EXPECT_EQ(back[s].early_stop_seconds, costs[s].early_stop_seconds);
         EXPECT_EQ(back[s].at(SaveLevel::lean).extra_seconds, costs[s].at(SaveLevel::lean).extra_seconds);
         EXPECT_EQ(back[s].at(SaveLevel::input).kept_bytes, costs[s].at(SaveLevel::input).kept_bytes);
       }
@@ -74,6 +77,7 @@ TEST(CostFile, ReadsTheDocumentedForm) {
   EXPECT_EQ(costs.size(), 2);
   EXPECT_EQ(costs[0].layer, -1);
   EXPECT_EQ(costs[1].layer, 0);
+  EXPECT_EQ(costs[1].early_stop_seconds, 0);
   EXPECT_EQ(costs[1].at(SaveLevel::input).backward_workspace_bytes, 7);
   EXPECT_EQ(costs.buckets[2].bytes, 2400);
   const std::vector<double> wire = wire_seconds_up_to(costs);
@@ -95,6 +99,7 @@ TEST(CostFile, RefusesWhatIsNotSoundAndNamesIt) {
       {"/stages/1/saves/all/kept_bytes", 1e30, "stages[1].saves.all.kept_bytes: expected a whole number from 0"},
       {"/stages/2/boundary_bytes", uint64_t{1} << 63, "stages[2].boundary_bytes: expected a whole number from 0"},
       {"/stages/2/forward_seconds", -1e-3, "stages[2].forward_seconds: expected seconds"},
+      {"/stages/2/early_stop_seconds", 1e9, "stages[2].early_stop_seconds: expected seconds, at most forward_seconds"},
       {"/stages/2/backward_seconds", "fast", "stages[2].backward_seconds: expected seconds"},
       {"/stages/2/backward_seconds", 1e10, "stages[2].backward_seconds: expected seconds"},
       {"/stages/2/backward_seconds", nullptr, "stages[2].backward_seconds: expected seconds"},

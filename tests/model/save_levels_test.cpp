@@ -55,6 +55,33 @@ TEST_P(SaveLevels, ForwardHasTheSameBitsWithoutAGraph) {
   }
 }
 
+// Norm first: it holds one value in place of an output, and its backward has what it needs.
+TEST_P(SaveLevels, AnEarlyStopLeavesOutTheOutputAndGivesTheSameGradients) {
+  torch::manual_seed(4);
+  const ModelConfig config = small_model(GetParam(), 0.1);
+  BoundModel model(config);
+  const Batch batch = random_batch(config, 2, config.context);
+  for (const SaveLevel level : {SaveLevel::all, SaveLevel::lean, SaveLevel::input}) {
+    for (const int stage : {1, 2}) {
+      const torch::Tensor values = torch::randn({2, config.context, config.width}), grad = torch::randn_like(values);
+      std::vector<torch::Tensor> results;
+      for (const bool stops : {false, true}) {
+        model.gradients.zero_();
+        StageContext context = context_of(batch, stage, level, 1.0);
+        context.early_stop = stops;
+        const torch::Tensor x = values.clone().set_requires_grad(true);
+        const torch::Tensor output = model.chain[stage].forward(x, context);
+        EXPECT_EQ(output.sizes(), x.sizes());
+        const bool is_left_out = output.storage().nbytes() == sizeof(float);
+        EXPECT_EQ(is_left_out, stops && config.family != Family::postnorm) << model.chain[stage].name;
+        torch::autograd::backward({output}, {grad});
+        results.push_back(torch::cat({x.grad().flatten(), model.gradients}));
+      }
+      EXPECT_TRUE(results[0].equal(results[1])) << model.chain[stage].name;
+    }
+  }
+}
+
 // Elements that a sub-block holds per token between forward and backward, its own input included; the table of
 // docs/planner.md.
 int64_t kept_elements(const ModelConfig& c, bool is_attention, SaveLevel level) {
