@@ -157,22 +157,6 @@ void abort_mpi_job(int exit_code) {
   std::_Exit(exit_code);
 }
 
-double round_trip_seconds(int peer, bool starts, int bytes, int rounds) {
-  std::vector<char> message(bytes);
-  const std::string name = fmt::format("rank {}", peer);
-  double quickest = 1e9;
-  for (int round = 0; round < rounds; ++round) {
-    const double started = steady_seconds();
-    for (const bool sends : {starts, !starts}) {
-      const int code = sends ? MPI_Send(message.data(), bytes, MPI_BYTE, peer, 0, MPI_COMM_WORLD)
-                             : MPI_Recv(message.data(), bytes, MPI_BYTE, peer, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-      require_success(code, sends ? "MPI_Send to" : "MPI_Recv from", name);
-    }
-    quickest = std::min(quickest, steady_seconds() - started);
-  }
-  return quickest;
-}
-
 std::string mpi_library_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
   int length = 0;

@@ -8,17 +8,13 @@
 namespace reprise {
 
 // The ranks that mpirun or srun started; a group of one without either. One communication thread per rank makes every
-// MPI call after start-up, but for round_trip_seconds(), and sleeps while the wire is busy. Build it once per process,
-// before the first collective; destroying it finalizes MPI when all ranks are healthy, and makes no collective call
-// after PeerLost. `patience` bounds MPI's own start and end.
+// MPI call of a step, and sleeps while the wire is busy. Build it once per process, before the first collective;
+// destroying it finalizes MPI when all ranks are healthy, and makes no collective call after PeerLost. `patience`
+// bounds MPI's own start and end.
 std::unique_ptr<Communicator> make_mpi_communicator(const Patience& patience);
 
 // Ends the whole job at once with an exit code: what is left to do after PeerLost. Does not return.
 [[noreturn]] void abort_mpi_job(int exit_code);
-
-// The quickest of some trips of a message to `peer` and back; `peer` makes the same call, and one of the two starts.
-// Blocks without a limit: watch() it. For a rank of mpirun or srun, once connected, between collectives.
-double round_trip_seconds(int peer, bool starts, int bytes, int rounds);
 
 std::string mpi_library_version();
 

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <ifaddrs.h>
+#include <mpi.h>
 #include <net/if.h>
 #include <sys/resource.h>
 #include <torch/types.h>
@@ -124,6 +125,23 @@ Facts examine_directory(Communicator& communicator, const std::string& directory
           {"free_bytes", static_cast<int64_t>(fs::space(place, code).available)},
           {"error", error},
           {"sees_first", sees_first}};
+}
+
+// The quickest of some trips of a message to `peer` and back; `peer` makes the same call, and one of the two starts.
+// Blocks without a limit. Between collectives.
+double round_trip_seconds(int peer, bool starts, int bytes, int rounds) {
+  std::vector<char> message(bytes);
+  double quickest = 1e9;
+  for (int round = 0; round < rounds; ++round) {
+    const double started = steady_seconds();
+    for (const bool sends : {starts, !starts}) {
+      const int code = sends ? MPI_Send(message.data(), bytes, MPI_BYTE, peer, 0, MPI_COMM_WORLD)
+                             : MPI_Recv(message.data(), bytes, MPI_BYTE, peer, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+      if (code != MPI_SUCCESS) throw PeerLost(fmt::format("no message to rank {} and back: MPI error {}", peer, code));
+    }
+    quickest = std::min(quickest, steady_seconds() - started);
+  }
+  return quickest;
 }
 
 // Trips between the first ranks of hosts that follow each other, on one host between the ranks themselves; one pair at
