@@ -62,7 +62,7 @@ class Bench {
                    device_for(config).device),
         alone_(make_lone_communicator()),
         reducer_(*alone_, rehearsal_.flat().gradients, {{0, rehearsal_.flat().layout.numel, 0, 0}},
-                 rehearsal_.model().size(), true) {}
+                 rehearsal_.model().points(), true) {}
 
   Cell cell(const std::string& name, const CostTable& costs, Plan plan) {
     Cell cell;

@@ -5,7 +5,6 @@
 
 #include "distributed/agreement.h"
 #include "distributed/ring_communicator.h"
-#include "launcher/bucket_choice.h"
 #include "launcher/job.h"
 #include "launcher/joint_choice.h"
 #include "launcher/measured_costs.h"
@@ -31,9 +30,9 @@ class Contender {
         flat_(rehearsal.flat().gradients),
         buckets_(make_buckets(rehearsal.flat().layout, caps.first_bucket_bytes, caps.bucket_bytes, sizeof(float))),
         executor_(rehearsal.model(), row_.planned.plan, 1),
-        off_(nobody, flat_, buckets_, rehearsal.model().size(), true),
-        overlapped_(communicator, flat_, buckets_, rehearsal.model().size(), true),
-        serial_(communicator, flat_, buckets_, rehearsal.model().size(), false),
+        off_(nobody, flat_, buckets_, rehearsal.model().points(), true),
+        overlapped_(communicator, flat_, buckets_, rehearsal.model().points(), true),
+        serial_(communicator, flat_, buckets_, rehearsal.model().points(), false),
         line_(line_bytes_per_second) {}
 
   void run_round(Rehearsal& rehearsal, int64_t micro_sequences, bool counts) {
@@ -86,22 +85,16 @@ class Contender {
     return now_seconds() - started;
   }
 
-  // How much longer than its computing alone this step would take if each bucket left when its lowest stage was done
-  // and the wire, at line rate, cost no computing.
+  // How much longer than its computing alone this step would take if each bucket left when its gradients were final and
+  //  the wire, at line rate, cost no computing.
   double flow_shop(const RehearsedStep& step, double line) const {
-    std::vector<double> done(row_.costs.stages.size(), 0);  // end of the stage's last backward
-    double end = 0;
-    for (const StageEvent& event : step.events) {
-      if (event.kind != EventKind::backward) continue;
-      done[static_cast<size_t>(event.stage)] = event.end_seconds;
-      end = std::max(end, event.end_seconds);
-    }
-    double wire = 0, latest = end;
+    const std::vector<double>& done = step.final_seconds;
+    double wire = 0, latest = done[0];
     for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
       wire += static_cast<double>(bucket->end - bucket->begin) * sizeof(float) / line;
-      latest = std::max(latest, done[static_cast<size_t>(bucket->lowest_stage)] + wire);
+      latest = std::max(latest, done[static_cast<size_t>(bucket->lowest_point)] + wire);
     }
-    return latest - end;
+    return latest - done[0];
   }
 
   OverlapRow row_;

@@ -36,6 +36,7 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
   const auto draw = [&] { return model_.random_batch(micro_sequences, model_.config().context); };
   Batch next = draw();
   RehearsedStep report;
+  report.final_seconds.resize(static_cast<size_t>(model_.points()));
   const Moment started(model_.device());
   MemoryMeter::reset_peak();
   executor.begin_step(0);
@@ -44,8 +45,9 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
     const Batch batch = std::move(next);
     next = draw();
     const bool last = micro + 1 == micro_batches;
-    executor.run(batch, scale, [&](int stage) {
-      if (last) reducer.stage_final(stage);
+    executor.run(batch, scale, [&](int point) {
+      report.final_seconds[static_cast<size_t>(point)] = now_seconds();
+      if (last) reducer.point_final(point);
     });
   }
   reducer.finish();

@@ -27,6 +27,7 @@ struct StageCost {
   bool recomputable = false;
   double forward_seconds = 0, backward_seconds = 0;
   double early_stop_seconds = 0;  // of forward_seconds: what it leaves out as the last stage of a replayed segment
+  double late_seconds = 0;        // of backward_seconds: when the gradients of its output layer are final already
   int64_t boundary_bytes = 0;     // the stage's input
   std::array<SaveCost, 3> saves;
 
@@ -42,10 +43,14 @@ struct WireModel {
   double compute_share = 0;  // from 0 to 1
 };
 
-// Gradients of the stages lowest … highest that travel as one, complete when the backward of `lowest` is done.
+// Gradients of the stages lowest … highest that travel as one, complete when the backward of `lowest` is done or, with
+// none of `lowest` but its output layer's, late_seconds before.
 struct BucketCost {
   int lowest = 0, highest = 0;
   int64_t bytes = 0;
+  bool is_early = false;
+
+  int point() const { return 2 * lowest + is_early; }  // of the backward, as PointFinal counts
 };
 
 // Everything the planner knows of a model on a machine.
@@ -56,7 +61,7 @@ struct CostTable {
   int64_t base_bytes = 0;  // parameters, gradients, optimizer, batch
   double optimizer_seconds = 0;
   std::optional<WireModel> wire;    // nothing: communication costs nothing
-  std::vector<BucketCost> buckets;  // in launch order: lowest stages never increase
+  std::vector<BucketCost> buckets;  // in launch order: points never increase
   std::vector<StageCost> stages;
 
   int size() const { return static_cast<int>(stages.size()); }
@@ -66,7 +71,7 @@ struct CostTable {
 // What policies need to know of the chain.
 std::vector<StageShape> shapes_of(const CostTable& costs);
 
-// Wire seconds of the gradients that stages 0 … k complete, for each k: bucket costs add up at their lowest stage.
+// Wire seconds of the gradients that are complete at the points 0 … k of the backward, for each k below 2 n.
 std::vector<double> wire_seconds_up_to(const CostTable& costs);
 
 // 0 without a wire.

@@ -52,12 +52,17 @@ std::vector<SegmentChoice> PlanSpace::choices_from(const CostTable& costs, const
   const auto busy_ticks = [&](int s, const SaveCost& save) {
     return ticks(costs[s].backward_seconds) + ticks(save.extra_seconds);
   };
+  // What the stages below finish at, the stage's own gradients and its backward put behind.
+  const auto finish_ticks = [&](int s, int64_t below, int64_t busy) {
+    const int64_t late = ticks(costs[s].late_seconds), *const own = &wire[2 * static_cast<size_t>(s)];
+    return std::max(std::max(below, own[0]) + late, own[1]) + busy - late;
+  };
   for (const SaveLevel level : kSaveLevels) {
     const SaveCost& save = costs[first].at(level);
     const int64_t busy = busy_ticks(first, save);
     const int64_t workspace = std::max(save.forward_workspace_bytes, save.backward_workspace_bytes);
-    choices.push_back({first, first, false, level, save.kept_bytes, save.kept_bytes + workspace, busy,
-                       busy + wire[static_cast<size_t>(first)]});
+    choices.push_back(
+        {first, first, false, level, save.kept_bytes, save.kept_bytes + workspace, busy, finish_ticks(first, 0, busy)});
   }
   struct Run {
     int64_t kept = 0, forward_ticks = 0, busy = 0, finish = 0;
@@ -75,7 +80,7 @@ std::vector<SegmentChoice> PlanSpace::choices_from(const CostTable& costs, const
       run.kept += save.kept_bytes;
       run.forward_ticks += ticks(costs[s].forward_seconds);
       run.busy += busy;
-      run.finish = std::max(run.finish, wire[static_cast<size_t>(s)]) + busy;
+      run.finish = finish_ticks(s, run.finish, busy);
       run.need = std::max({run.need, boundary + own + save.forward_workspace_bytes,  // its first forward
                            run.kept + save.backward_workspace_bytes});
       run.replay_need = std::max(run.replay_need, run.kept + save.forward_workspace_bytes);

@@ -17,6 +17,7 @@ namespace reprise {
 namespace {
 
 constexpr int kLeastRounds = 3, kMostRounds = 40;
+constexpr int kLate = 1;  // in place of a micro-batch: the part of a backward after early parameters have gradients
 // Of a kind in the window: with one alone, weights would sit in caches as they never do in a step.
 constexpr int kInstances = 2;
 
@@ -76,6 +77,7 @@ class Profiler {
     StageCost cost;
     std::vector<double> forward_seconds;                                   // one sample an instance and round
     std::array<std::vector<double>, kSaveLevels.size()> backward_seconds;  // by level, in the same order of samples
+    std::vector<double> late_seconds;                                      // of a backward at level all
   };
 
   Kind& kind_at(int stage) { return *kind_at_[static_cast<size_t>(stage)]; }
@@ -151,6 +153,8 @@ class Profiler {
       const std::vector<double>& reference = kind.backward_seconds.front();
       cost.forward_seconds = middle_mean(kind.forward_seconds);
       cost.backward_seconds = middle_mean(reference);
+      if (!kind.late_seconds.empty())
+        cost.late_seconds = std::min(middle_mean(kind.late_seconds), cost.backward_seconds);
       for (size_t level = 1; level < cost.saves.size(); ++level) {
         if (cost.saves[level].kept_bytes == cost.saves.front().kept_bytes) continue;
         std::vector<double> extra = kind.backward_seconds[level];
@@ -171,8 +175,13 @@ class Profiler {
     std::vector<LiveStage> live(window_.size());
     torch::Tensor hidden = batch_.tokens;
     for (size_t i = 0; i < window_.size(); ++i) {
+      StageContext context = context_of(window_[i], level);
+      context.early_final = [&record, s = window_[i]] {
+        record.end();
+        record.begin(EventKind::backward, s, kLate);
+      };
       record.begin(EventKind::forward, window_[i], 0);
-      hidden = live[i].forward(model_[window_[i]], hidden, context_of(window_[i], level));
+      hidden = live[i].forward(model_[window_[i]], hidden, context);
       record.end();
     }
     torch::Tensor gradient = torch::ones_like(hidden);
@@ -184,8 +193,13 @@ class Profiler {
     for (const StageEvent& event : record.events()) {
       Kind& kind = kind_at(event.stage);
       auto& backward = kind.backward_seconds[static_cast<size_t>(level)];
-      auto& samples = event.kind == EventKind::forward ? kind.forward_seconds : backward;
-      samples.push_back(event.end_seconds - event.start_seconds);
+      const double seconds = event.end_seconds - event.start_seconds;
+      if (event.micro_batch == kLate) {
+        backward.back() += seconds;
+        if (level == SaveLevel::all) kind.late_seconds.push_back(seconds);
+      } else {
+        (event.kind == EventKind::forward ? kind.forward_seconds : backward).push_back(seconds);
+      }
     }
   }
 

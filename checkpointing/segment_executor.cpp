@@ -74,7 +74,9 @@ void SegmentExecutor::begin_step(int64_t step) {
   checked_micro_batch_ = turn / segments % check_.micro_batches;
 }
 
-torch::Tensor SegmentExecutor::run(const Batch& batch, double loss_scale, const StageFinal& on_stage_final) {
+torch::Tensor SegmentExecutor::run(const Batch& batch, double loss_scale, const PointFinal& on_final) {
+  on_final_ = &on_final;
+  last_point_ = model_.points();
   const size_t segments = plan_.segments.size();
   std::vector<LiveStage> live(static_cast<size_t>(model_.size()));
   std::vector<torch::Tensor> replay_from(segments);  // (B T C), of recomputed segments only
@@ -97,7 +99,7 @@ torch::Tensor SegmentExecutor::run(const Batch& batch, double loss_scale, const 
         const auto event = recorded(record_, EventKind::backward, s, model_[s].name, micro_batch_);
         gradient = live[static_cast<size_t>(s)].backward(std::move(gradient));
       }
-      on_stage_final(s);
+      reach(2 * s);
     }
   }
   ++micro_batch_;
@@ -115,7 +117,11 @@ torch::Tensor SegmentExecutor::evaluate(const Batch& batch) {
   return hidden;
 }
 
-StageContext SegmentExecutor::context_of(const Batch& batch, int stage, double loss_scale) const {
+void SegmentExecutor::reach(int point) {
+  while (last_point_ > point) (*on_final_)(--last_point_);
+}
+
+StageContext SegmentExecutor::context_of(const Batch& batch, int stage, double loss_scale) {
   const bool is_head = stage == model_.size() - 1;
   return {.seed = seed_,
           .step = batch.step,
@@ -124,7 +130,8 @@ StageContext SegmentExecutor::context_of(const Batch& batch, int stage, double l
           .training = true,
           .save = plan_.save[static_cast<size_t>(stage)],
           .targets = is_head ? batch.targets : torch::Tensor(),
-          .loss_scale = is_head ? loss_scale : 1.0};
+          .loss_scale = is_head ? loss_scale : 1.0,
+          .early_final = [this, stage] { reach(2 * stage + 1); }};
 }
 
 // With graphs in `live`: the only forward of a kept stage, or a replay. Without: the first forward of a recomputed

@@ -47,8 +47,9 @@ struct ReplayCheck {
   std::string place;          // what messages call this process
 };
 
-// Called with s when the backward of stage s has been enqueued; s falls from last to 0, once each.
-using StageFinal = std::function<void(int stage)>;
+// Called with 2 s + 1 when the gradients of stage s's early parameters have been enqueued, with 2 s when its whole
+// backward has; so the points fall from 2 n - 1 for n stages to 0, once each.
+using PointFinal = std::function<void(int point)>;
 
 // Runs forward and backward of one micro-batch under a plan. Each stage gets a detached boundary, so autograd works
 // inside one stage only; recomputed segments are replayed from their kept boundary outside the autograd engine. Every
@@ -71,9 +72,9 @@ class SegmentExecutor {
   void begin_step(int64_t step);  // once before the step's first run(); resets the record
   // Adds loss_scale × d(loss sum)/d(parameter) to the parameters' gradients and
   // returns the detached, unscaled loss sum, () fp32 on the device. Parameters need their gradient views.
-  // on_stage_final must be callable; whatever it or a stage throws, and ReplayDiffers, leaves nothing held and the
+  // on_final must be callable; whatever it or a stage throws, and ReplayDiffers, leaves nothing held and the
   // executor ready for another begin_step(), with the gradients in an unknown state.
-  torch::Tensor run(const Batch& batch, double loss_scale, const StageFinal& on_stage_final);
+  torch::Tensor run(const Batch& batch, double loss_scale, const PointFinal& on_final);
   torch::Tensor evaluate(const Batch& batch);  // loss sum; forward only, no graph, no dropout
 
   const Plan& plan() const { return plan_; }
@@ -81,9 +82,10 @@ class SegmentExecutor {
   StepRecord& record() { return record_; }
 
  private:
-  StageContext context_of(const Batch& batch, int stage, double loss_scale) const;
+  StageContext context_of(const Batch& batch, int stage, double loss_scale);
   torch::Tensor forward(const Segment& segment, EventKind kind, torch::Tensor hidden, const Batch& batch,
                         double loss_scale, LiveStage* live);
+  void reach(int point);  // says so of this point and of those above that nobody has spoken of
   void verify(EventKind kind, int stage, const torch::Tensor& output);
 
   StageChain& model_;
@@ -91,6 +93,8 @@ class SegmentExecutor {
   uint64_t seed_;
   StepRecord record_;
   int micro_batch_ = 0;
+  const PointFinal* on_final_ = nullptr;  // of the run under way
+  int last_point_ = 0;                    // that it was called with
   ReplayCheck check_;
   int64_t step_ = 0;
   const Segment* checked_segment_ = nullptr;  // of this step; nullptr: none

@@ -56,7 +56,9 @@ Prediction predict(const CostTable& costs, const Plan& plan) {
   for (auto moment = moments.rbegin(); moment != moments.rend(); ++moment) {  // the backward from stage 0 on
     prediction.peak_bytes = std::max(prediction.peak_bytes, moment->bytes);
     if (moment->kind == TimelineKind::backward) {
-      finish = std::max(finish, (1 - share) * wire[static_cast<size_t>(moment->stage)]);
+      const Seconds late = costs[moment->stage].late_seconds;
+      const double* const own = &wire[2 * static_cast<size_t>(moment->stage)];
+      finish = std::max(std::max(finish, (1 - share) * own[0]) + late, (1 - share) * own[1]) - late;
     }
     if (moment->kind == TimelineKind::forward) {
       forward += moment->seconds;
@@ -87,25 +89,27 @@ Timeline simulate(const CostTable& costs, const Plan& plan) {
   };
   const int64_t last_micro_batch = costs.micro_batches - 1;
   const std::vector<Moment> moments = moments_of(costs, plan);
-  std::vector<Seconds> done(costs.stages.size());
+  std::vector<Seconds> done(2 * costs.stages.size());  // by point
   const std::vector<double> sent = wire_seconds_up_to(costs);
   for (int64_t micro_batch = 0; micro_batch <= last_micro_batch; ++micro_batch) {
     for (Moment moment : moments) {
-      const auto stage = static_cast<size_t>(moment.stage);
-      const bool finds_wire_busy = micro_batch == last_micro_batch && moment.kind == TimelineKind::backward;
-      if (finds_wire_busy && stage + 1 < sent.size()) {
-        moment.seconds += compute_share_of(costs) * (sent[stage + 1] - sent[stage]);
-      }
+      const size_t point = 2 * static_cast<size_t>(moment.stage);
+      const auto owed = [&](size_t to) {  // by what computes from the point behind to this one
+        const bool finds_wire_busy = micro_batch == last_micro_batch && moment.kind == TimelineKind::backward;
+        return finds_wire_busy && to + 1 < sent.size() ? compute_share_of(costs) * (sent[to + 1] - sent[to]) : 0.0;
+      };
+      moment.seconds += owed(point + 1) + owed(point);
       run(moment, micro_batch);
-      done[stage] = now;
+      done[point] = now;
+      done[point + 1] = now - costs[moment.stage].late_seconds - owed(point);
     }
   }
-  // Bucket b, launched once the backward of its lowest stage is done, waits for the bucket before it.
+  // Bucket b, launched at its point, waits for the bucket before it.
   std::vector<TimelineEvent> wire;
   Seconds free = 0;
   for (size_t b = 0; costs.wire && b < costs.buckets.size(); ++b) {
     const BucketCost& bucket = costs.buckets[b];
-    const Seconds start = std::max(free, done[static_cast<size_t>(bucket.lowest)]);
+    const Seconds start = std::max(free, done[static_cast<size_t>(bucket.point())]);
     free = start + costs.wire->latency_seconds + static_cast<Seconds>(bucket.bytes) / costs.wire->bytes_per_second;
     wire.push_back(event(TimelineKind::wire, static_cast<int>(b), last_micro_batch, start, free));
   }

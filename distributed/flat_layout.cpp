@@ -20,7 +20,7 @@ int64_t cap_elements(int64_t bytes, int64_t element_bytes) {
 FlatLayout::FlatLayout(std::vector<FlatEntry> table)
     : entries(std::move(table)), offset(entries.size()), order(entries.size()) {
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, std::greater(), [&](int entry) { return entries[entry].lowest_stage; });
+  std::ranges::stable_sort(order, std::greater(), [&](int entry) { return entries[entry].lowest_point; });
   for (const int entry : order) {
     if (entries[entry].numel < 0) throw std::invalid_argument("entry " + std::to_string(entry) + " of negative size");
     offset[entry] = numel;
@@ -47,7 +47,7 @@ std::vector<Bucket> make_buckets(const FlatLayout& layout, int64_t first_bytes, 
     for (auto next = entry; next != layout.order.end() && layout.offset[*next] < end; ++next) {
       if (layout.entries[*next].numel > 0) last = next;
     }
-    buckets.push_back({begin, end, layout.entries[*last].lowest_stage, layout.entries[*entry].lowest_stage});
+    buckets.push_back({begin, end, layout.entries[*last].lowest_point, layout.entries[*entry].lowest_point});
   }
   return buckets;
 }

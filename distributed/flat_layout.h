@@ -7,13 +7,14 @@
 
 namespace reprise {
 
+// Points are moments of a backward, counted down to 0, at which gradients become final.
 struct FlatEntry {
   int64_t numel = 0;
-  int lowest_stage = 0;  // the stage with which the entry's gradient becomes final
+  int lowest_point = 0;  // when the entry's gradient is final
 };
 
-// Places of all entries in one flat tensor: lowest stage last to first, table order within a stage, each entry starting
-// on a multiple of 16 elements (64 bytes in fp32). Depends on the entries only.
+// Places of all entries in one flat tensor: highest point first, table order within a point, each entry starting on a
+// multiple of 16 elements (64 bytes in fp32). Depends on the entries only.
 struct FlatLayout {
   static constexpr int64_t kAlignment = 16;
   explicit FlatLayout(std::vector<FlatEntry> table);
@@ -30,11 +31,11 @@ struct FlatLayout {
 // A range of the flat gradients that travels as one. Elements, end exclusive.
 struct Bucket {
   int64_t begin = 0, end = 0;
-  int lowest_stage = 0, highest_stage = 0;  // of the entries it touches; final with the lowest
+  int lowest_point = 0, highest_point = 0;  // of the entries it touches; final with the lowest
 };
 
 // Cuts the flat tensor front to back: the first bucket up to first_bytes, all others up to bucket_bytes, at multiples
-// of 16 elements wherever that falls. Launch order is this order; lowest stages never increase along it.
+// of 16 elements wherever that falls. Launch order is this order; lowest points never increase along it.
 std::vector<Bucket> make_buckets(const FlatLayout& layout, int64_t first_bytes, int64_t bucket_bytes,
                                  int64_t element_bytes);
 

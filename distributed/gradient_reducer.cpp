@@ -34,22 +34,22 @@ std::optional<c10::Event> mark(torch::Device device) {
 }  // namespace
 
 GradientReducer::GradientReducer(Communicator& communicator, torch::Tensor flat_gradients, std::vector<Bucket> buckets,
-                                 int stages, bool overlap, std::optional<torch::Dtype> travels_as)
+                                 int points, bool overlap, std::optional<torch::Dtype> travels_as)
     : communicator_(communicator),
       flat_(std::move(flat_gradients)),
       staged_(travels_as.value_or(flat_.scalar_type()) == flat_.scalar_type()
                   ? torch::Tensor()
                   : torch::empty_like(flat_, flat_.options().dtype(travels_as))),
       buckets_(std::move(buckets)),
-      stages_(stages),
+      points_(points),
       overlap_(overlap) {
   int64_t reached = 0;
-  int stage = stages - 1;
+  int point = points - 1;
   for (const Bucket& bucket : buckets_) {
-    const bool is_next = bucket.begin == reached && bucket.end > bucket.begin && bucket.lowest_stage <= stage;
-    if (!is_next || bucket.lowest_stage < 0) throw std::invalid_argument("buckets out of order");
+    const bool is_next = bucket.begin == reached && bucket.end > bucket.begin && bucket.lowest_point <= point;
+    if (!is_next || bucket.lowest_point < 0) throw std::invalid_argument("buckets out of order");
     reached = bucket.end;
-    stage = bucket.lowest_stage;
+    point = bucket.lowest_point;
   }
   if (reached != flat_.numel()) throw std::invalid_argument("the buckets do not cover the flat gradients");
   communicator_.expect_sums_in(staged_.defined() ? staged_ : flat_);
@@ -58,26 +58,26 @@ GradientReducer::GradientReducer(Communicator& communicator, torch::Tensor flat_
 void GradientReducer::begin_step() {
   if (in_step_) throw std::logic_error("begin_step before the last step is finished");
   in_step_ = true;
-  expected_stage_ = stages_ - 1;
+  expected_point_ = points_ - 1;
   pending_.clear();
   times_ = {};
   const torch::NoGradGuard no_grad;
   flat_.zero_();
 }
 
-void GradientReducer::stage_final(int stage) {
-  const bool is_any_due = in_step_ && expected_stage_ >= 0;
-  if (!is_any_due || stage != expected_stage_) {
-    throw std::logic_error(fmt::format("stage {} is final, but the next one due is {}", stage,
-                                       is_any_due ? std::to_string(expected_stage_) : "none"));
+void GradientReducer::point_final(int point) {
+  const bool is_any_due = in_step_ && expected_point_ >= 0;
+  if (!is_any_due || point != expected_point_) {
+    throw std::logic_error(fmt::format("point {} is final, but the next one due is {}", point,
+                                       is_any_due ? std::to_string(expected_point_) : "none"));
   }
-  --expected_stage_;
-  if (overlap_) launch_until(stage);
+  --expected_point_;
+  if (overlap_) launch_until(point);
 }
 
 void GradientReducer::finish() {
   if (!in_step_) throw std::logic_error("finish without begin_step");
-  if (expected_stage_ >= 0) throw std::logic_error(fmt::format("finish before stage {} is final", expected_stage_));
+  if (expected_point_ >= 0) throw std::logic_error(fmt::format("finish before point {} is final", expected_point_));
   launch_until(0);
   reached_finish_ = mark(flat_.device());
   const double wait_begin = steady_seconds();
@@ -105,8 +105,8 @@ const ReducerTimes& GradientReducer::times() const {
   return times_;
 }
 
-void GradientReducer::launch_until(int stage) {
-  while (pending_.size() < buckets_.size() && buckets_[pending_.size()].lowest_stage >= stage) {
+void GradientReducer::launch_until(int point) {
+  while (pending_.size() < buckets_.size() && buckets_[pending_.size()].lowest_point >= point) {
     const size_t bucket = pending_.size();
     const auto* nvtx = torch::profiler::impl::cudaStubs();
     if (nvtx->enabled()) nvtx->rangePush(("bucket " + std::to_string(bucket)).c_str());

@@ -6,8 +6,8 @@
 #include <filesystem>
 
 #include "checkpointing/segment_executor.h"
-#include "launcher/bucket_choice.h"
 #include "launcher/config_schema.h"
+#include "launcher/plan_choice.h"
 #include "launcher/spelling.h"
 #include "launcher/units.h"
 #include "model/stage_chain.h"

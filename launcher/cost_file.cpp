@@ -104,10 +104,11 @@ StageCost stage_of(const Value& value) {
   stage.recomputable = value["recomputable"].truth();
   stage.forward_seconds = value["forward_seconds"].seconds();
   stage.backward_seconds = value["backward_seconds"].seconds();
-  if (value.has("early_stop_seconds")) {
-    stage.early_stop_seconds = value["early_stop_seconds"].number(
-        0, stage.forward_seconds, fmt::format("seconds, at most forward_seconds, {}", stage.forward_seconds));
-  }
+  const auto part = [&](const char* key, const char* whole, double most) {
+    return value.has(key) ? value[key].number(0, most, fmt::format("seconds, at most {}, {}", whole, most)) : 0;
+  };
+  stage.early_stop_seconds = part("early_stop_seconds", "forward_seconds", stage.forward_seconds);
+  stage.late_seconds = part("late_seconds", "backward_seconds", stage.backward_seconds);
   stage.boundary_bytes = value["boundary_bytes"].bytes();
   for (const SaveLevel level : kSaveLevels) {
     const Value save = value["saves"][name_of(level)];
@@ -128,9 +129,11 @@ std::vector<BucketCost> buckets_of(const Value& list, int stages) {
     bucket.lowest = static_cast<int>(span[0].whole(0, stages - 1));
     bucket.highest = static_cast<int>(span[1].whole(bucket.lowest, stages - 1));
     bucket.bytes = value["bytes"].bytes();
-    if (!buckets.empty() && bucket.lowest > buckets.back().lowest) {
+    bucket.is_early = value.has("is_early") && value["is_early"].truth();
+    if (!buckets.empty() && bucket.point() > buckets.back().point()) {
       span[0].refuse(
-          fmt::format("at most {}, since lowest stages never increase in launch order", buckets.back().lowest));
+          fmt::format("at most {}, since lowest stages never increase in launch order, early ones before others",
+                      buckets.back().lowest));
     }
     buckets.push_back(bucket);
   }
@@ -179,7 +182,8 @@ std::string format_costs(const CostTable& costs) {
   root["buckets"] = Json::array();
   root["stages"] = Json::array();
   for (const BucketCost& bucket : costs.buckets) {
-    root["buckets"].push_back({{"stages", {bucket.lowest, bucket.highest}}, {"bytes", bucket.bytes}});
+    root["buckets"].push_back(
+        {{"stages", {bucket.lowest, bucket.highest}}, {"bytes", bucket.bytes}, {"is_early", bucket.is_early}});
   }
   for (const StageCost& stage : costs.stages) {
     const Json layer = stage.layer < 0 ? Json() : Json(stage.layer);
@@ -190,8 +194,8 @@ std::string format_costs(const CostTable& costs) {
           JSON_FIELDS(save.kept_bytes, save.extra_seconds, save.forward_workspace_bytes, save.backward_workspace_bytes);
     }
     root["stages"].push_back(JSON_FIELDS(stage.name, layer, stage.recomputable, stage.forward_seconds,
-                                         stage.backward_seconds, stage.early_stop_seconds, stage.boundary_bytes,
-                                         saves));
+                                         stage.early_stop_seconds, stage.backward_seconds, stage.late_seconds,
+                                         stage.boundary_bytes, saves));
   }
   return root.dump(1) + "\n";
 }

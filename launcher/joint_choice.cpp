@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "launcher/bucket_choice.h"
 #include "launcher/plan_choice.h"
 #include "launcher/spelling.h"
 #include "monitoring/format.h"

@@ -16,11 +16,11 @@
 #include "checkpointing/step_record.h"
 #include "distributed/agreement.h"
 #include "distributed/flat_layout.h"
-#include "launcher/bucket_choice.h"
 #include "launcher/build_facts.h"
 #include "launcher/cost_file.h"
 #include "launcher/device.h"
 #include "launcher/host_facts.h"
+#include "launcher/plan_choice.h"
 #include "launcher/spelling.h"
 #include "monitoring/step_report.h"
 #include "training/errors.h"
@@ -221,7 +221,8 @@ void take_worst(Communicator& communicator, CostTable& costs) {
   std::vector<double*> times = {&costs.optimizer_seconds};
   std::vector<int64_t*> bytes = {&costs.base_bytes};
   for (StageCost& stage : costs.stages) {
-    times.insert(times.end(), {&stage.forward_seconds, &stage.backward_seconds, &stage.early_stop_seconds});
+    times.insert(times.end(),
+                 {&stage.forward_seconds, &stage.early_stop_seconds, &stage.backward_seconds, &stage.late_seconds});
     bytes.push_back(&stage.boundary_bytes);
     for (SaveCost& save : stage.saves) {
       times.push_back(&save.extra_seconds);

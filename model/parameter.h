@@ -20,12 +20,14 @@ struct Parameter {
   int64_t live_rows = -1;   // rows from here on are vocabulary padding, always zero; the table makes -1 all
   bool decays = false;      // weight decay applies: matrices only
   bool is_wide = false;     // computes in the type of its master even where the others compute in a narrower one: norms
+  bool is_early = false;    // of its stage's output layer: its gradient is final before the rest of that stage's
   std::vector<int> stages;  // that use it, ascending; its gradient is final with the first
   torch::Tensor master;     // what the optimizer updates and files hold; undefined before bind()
   torch::Tensor value;      // the autograd leaf, shape as above: the master itself, or its copy in the compute type
 
   int64_t numel() const { return c10::multiply_integers(shape); }
   int lowest_stage() const { return stages.front(); }
+  int final_point() const { return 2 * lowest_stage() + is_early; }  // of a backward, as the executor counts them
   torch::Tensor& grad() const { return const_cast<torch::Tensor&>(value).mutable_grad(); }
 };
 

@@ -32,6 +32,8 @@ struct StageContext {
   SaveLevel save = SaveLevel::all;
   torch::Tensor targets;    // (B, T) int64; the head's only
   double loss_scale = 1.0;  // multiplies every gradient; the head's only
+  std::function<void()>
+      early_final;  // called in the backward, unless empty, when early parameters have their gradients
   // For sampling, with grad mode off: positions before the input's first one are not computed again. Above 0 the input
   // is one position, and attention reads the earlier ones' keys and values here, where it adds those of its input.
   int64_t first_position = 0;

@@ -109,7 +109,10 @@ class Builder {
 
   Linear linear(const std::string& name, int64_t outputs, int64_t inputs, bool ends_residual_branch = false) {
     Parameter* weight = matrix(name + ".weight", {outputs, inputs}, deviation(outputs, inputs, ends_residual_branch));
-    return {weight, traits_.has_biases ? vector(name + ".bias", outputs, 0) : nullptr};
+    Parameter* bias = traits_.has_biases ? vector(name + ".bias", outputs, 0) : nullptr;
+    weight->is_early = ends_residual_branch;
+    if (bias) bias->is_early = ends_residual_branch;
+    return {weight, bias};
   }
 
   // GPT-2 scales what ends in the residual stream by 1/√(residual branches); torch.nn.Transformer sets every matrix by

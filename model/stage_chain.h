@@ -28,6 +28,7 @@ class StageChain {
       : parameters_(std::move(parameters)), stages_(std::move(stages)) {}
 
   int size() const { return static_cast<int>(stages_.size()); }
+  int points() const { return 2 * size(); }  // of a backward (Parameter::final_point)
   Stage& operator[](int s) const { return *stages_[static_cast<size_t>(s)]; }
   const ModelConfig& config() const { return config_; }
   ParameterTable& parameters() { return parameters_; }

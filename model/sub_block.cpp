@@ -70,6 +70,7 @@ Tensor SubBlock::transformed_gradient(const Tensor& grad_sum, const StageContext
   }
   const Tensor grad_branch = parts_.dropout.backward(grad_sum, context);
   parts_.output.add_parameter_gradients(grad_branch, kept.transformed.output);
+  if (context.early_final) context.early_final();
   if (!parts_.transform->needs_output) kept.transformed = {};
   Tensor grad_transformed;
   parts_.output.add_input_gradient(grad_branch, grad_transformed);

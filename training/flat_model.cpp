@@ -12,7 +12,7 @@ FlatLayout layout_of(const StageChain& model) {
   std::vector<FlatEntry> entries;
   for (int i = 0; i < model.parameters().size(); ++i) {
     const Parameter& parameter = model.parameters()[i];
-    entries.push_back({parameter.numel(), parameter.lowest_stage()});
+    entries.push_back({parameter.numel(), parameter.final_point()});
   }
   return FlatLayout(std::move(entries));
 }
@@ -78,7 +78,7 @@ std::string describe_parameters(const StageChain& model) {
 
 std::string describe_buckets(const std::vector<Bucket>& buckets) {
   std::string text;
-  for (const Bucket& bucket : buckets) text += fmt::format("{} {} {}\n", bucket.begin, bucket.end, bucket.lowest_stage);
+  for (const Bucket& bucket : buckets) text += fmt::format("{} {} {}\n", bucket.begin, bucket.end, bucket.lowest_point);
   return fmt::format("{} buckets, {:016x}", buckets.size(), XXH3_64bits(text.data(), text.size()));
 }
 

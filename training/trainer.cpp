@@ -47,7 +47,7 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
       buckets_(make_buckets(flat.layout, setting.first_bucket_bytes, setting.bucket_bytes,
                             static_cast<int64_t>(c10::elementSize(setting.precision.reduce)))),
       executor_(model, std::move(plan), setting.seed),
-      reducer_(communicator, flat.gradients, buckets_, model.size(), setting.overlap, setting.precision.reduce),
+      reducer_(communicator, flat.gradients, buckets_, model.points(), setting.overlap, setting.precision.reduce),
       optimizer_(flat.parameters, flat.gradients, flat.ranges, setting.optimizer, flat.computed),
       scaler_(setting.precision.scales_loss, device_),
       skips_(setting.skips),
@@ -60,7 +60,7 @@ Trainer::Trainer(StageChain& model, FlatModel& flat, Plan plan, Communicator& co
                      .ranks = communicator.size(),
                      .seed = setting.seed,
                      .device = device_}),
-      reduce_when_final_([this](int stage) { reducer_.stage_final(stage); }),
+      reduce_when_final_([this](int point) { reducer_.point_final(point); }),
       keep_accumulating_([](int) {}) {
   executor_.record().tell_moves_to([this](uint64_t word) { communicator_.pulse().move_to(word); });
   executor_.verify_replays({setting.verify_every, data_.micro_batches(), communicator.describe(communicator.rank())});

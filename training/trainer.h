@@ -100,7 +100,7 @@ class Trainer {
   SkipPolicy skips_;
   double loss_scale_;  // the host's copy of the scaler's, as of the last report
   BatchSource data_;
-  const StageFinal reduce_when_final_, keep_accumulating_;
+  const PointFinal reduce_when_final_, keep_accumulating_;
   torch::Tensor loss_sum_;  // () fp64 on the device: of the step's micro-batches
   int64_t step_ = 0;
   std::string divergence_;  // what the last comparison of the replicas found; empty: they are equal

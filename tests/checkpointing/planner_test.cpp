@@ -102,7 +102,7 @@ CostTable random_instance(uint64_t seed, int most_stages) {
   CostTable costs =
       maker.make(kKinds[seed % 4], stages, kRatios[seed / 4 % 4], int64_t{1} << maker.below(3), seed % 3 * 0.5);
   if (maker.below(2) == 0) disturb(costs, maker);
-  if (maker.below(2) == 0) maker.stop_early(costs);
+  if (maker.below(2) == 0) maker.add_early(costs);
   return costs;
 }
 
@@ -156,11 +156,11 @@ double plain_fastest(const CostTable& costs, int64_t budget) {
               const int64_t own = s > first ? costs[s].boundary_bytes : 0;
               kept += save.kept_bytes;
               peak = std::max(peak, kept + save.backward_workspace_bytes);
-              if (!recompute) peak = std::max(peak, kept + save.forward_workspace_bytes);
-              if (recompute) peak = std::max(peak, kept + waiting + save.forward_workspace_bytes);
-              if (recompute) peak = std::max(peak, costs[first].boundary_bytes + own + save.forward_workspace_bytes);
-              const double busy = costs[s].backward_seconds + save.extra_seconds;
-              state.finish = std::max(state.finish, (1 - share) * wire[static_cast<size_t>(s)]) + busy;
+              const int64_t beside = recompute ? std::max(kept + waiting, costs[first].boundary_bytes + own) : kept;
+              peak = std::max(peak, beside + save.forward_workspace_bytes);
+              const double busy = costs[s].backward_seconds + save.extra_seconds, late = costs[s].late_seconds;
+              state.finish = std::max(state.finish, (1 - share) * wire[2 * static_cast<size_t>(s)]) + late;
+              state.finish = std::max(state.finish, (1 - share) * wire[2 * static_cast<size_t>(s) + 1]) + busy - late;
               state.busy += busy;
               if (recompute) replay += costs[s].forward_seconds - (s == last ? costs[s].early_stop_seconds : 0);
             }
@@ -193,7 +193,7 @@ TEST(Planner, EqualsAPlainDynamicProgram) {
     CostTable costs = maker.make(kKinds[seed % 4], micro_batches > 1 ? 10 : 16, kRatios[seed / 4 % 4], micro_batches,
                                  seed / 2 % 3 * 0.5);
     if (seed % 5 == 0) disturb(costs, maker);
-    if (seed % 2 == 0) maker.stop_early(costs);
+    if (seed % 2 == 0) maker.add_early(costs);
     const std::vector<FrontierPoint> points = frontier(costs);
     for (const double share : {0.0, 0.1, 0.3, 0.6, 0.9}) {
       const auto span = static_cast<double>(points.front().peak_bytes - points.back().peak_bytes);

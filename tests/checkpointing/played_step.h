@@ -49,16 +49,19 @@ inline PlayedStep play(const CostTable& costs, const Plan& plan) {
         alive -= gradient;
       }
       for (int s = segment->last; s >= segment->first; --s) {
-        run(costs[s].backward_seconds + save(s).extra_seconds + owed, save(s).backward_workspace_bytes);
-        owed = 0;
-        alive -= save(s).kept_bytes;
-        if (!costs.wire || micro + 1 < costs.micro_batches) continue;
-        for (; bucket != costs.buckets.end() && bucket->lowest == s; ++bucket) {
-          const double seconds =
-              costs.wire->latency_seconds + static_cast<double>(bucket->bytes) / costs.wire->bytes_per_second;
-          wire_free = std::max(clock, wire_free) + seconds;
-          owed += costs.wire->compute_share * seconds;
+        for (const bool is_late : {false, true}) {
+          const double before = costs[s].backward_seconds + save(s).extra_seconds - costs[s].late_seconds;
+          run((is_late ? costs[s].late_seconds : before) + owed, save(s).backward_workspace_bytes);
+          owed = 0;
+          if (!costs.wire || micro + 1 < costs.micro_batches) continue;
+          for (; bucket != costs.buckets.end() && bucket->lowest == s && bucket->is_early != is_late; ++bucket) {
+            const double seconds =
+                costs.wire->latency_seconds + static_cast<double>(bucket->bytes) / costs.wire->bytes_per_second;
+            wire_free = std::max(clock, wire_free) + seconds;
+            owed += costs.wire->compute_share * seconds;
+          }
         }
+        alive -= save(s).kept_bytes;
       }
     }
   }

@@ -100,6 +100,8 @@ TEST_P(Profile, MeasuresAllStagesAndNoZeros) {
     EXPECT_EQ(cost.boundary_bytes, s == 0 ? 8 * kSequences * kTokens : boundary);
     EXPECT_GT(cost.forward_seconds, 0);
     EXPECT_GT(cost.backward_seconds, 0);
+    EXPECT_EQ(cost.late_seconds > 0, cost.recomputable) << cost.name;  // what has an output layer
+    EXPECT_LE(cost.late_seconds, cost.backward_seconds);
     EXPECT_GE(cost.early_stop_seconds, 0);
     EXPECT_LE(cost.early_stop_seconds, cost.recomputable ? cost.forward_seconds : 0);
     EXPECT_EQ(cost.at(SaveLevel::all).extra_seconds, 0);

@@ -47,9 +47,11 @@ class Maker {
     return costs;
   }
 
-  // Replays stop early, at random; nothing else changes.
-  void stop_early(CostTable& costs) {
+  // Replays stop early, and gradients are final early, at random; nothing else changes.
+  void add_early(CostTable& costs) {
     for (StageCost& stage : costs.stages) stage.early_stop_seconds = stage.forward_seconds * uniform(0, 1);
+    for (StageCost& stage : costs.stages) stage.late_seconds = stage.backward_seconds * uniform(0, 1);
+    for (BucketCost& bucket : costs.buckets) bucket.is_early = below(2) == 0;
   }
 
   double uniform(double from, double to) { return std::uniform_real_distribution<>(from, to)(random_); }

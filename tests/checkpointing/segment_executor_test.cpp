@@ -92,11 +92,11 @@ class Executor : public ::testing::Test {
   }
 
   torch::Tensor run(
-      SegmentExecutor& executor, const StageFinal& on_stage_final = [](int) {}) {
+      SegmentExecutor& executor, const PointFinal& on_final = [](int) {}) {
     log_.calls.clear();
     for (torch::Tensor& weight : weights_) weight.mutable_grad().zero_();
     log_.idle_bytes = MemoryMeter::current_bytes();
-    return executor.run(batch_, 1.0, on_stage_final);
+    return executor.run(batch_, 1.0, on_final);
   }
 
   std::vector<torch::Tensor> gradients() const {
@@ -130,16 +130,17 @@ TEST_F(Executor, GradientsAreThoseOfOneGraph) {
   }
 }
 
-TEST_F(Executor, SaysEachStageIsFinalFromLastToFirst) {
+TEST_F(Executor, CountsThePointsDownToZero) {
   for (const char* policy : {"none", "full", "group", "every"}) {
     SegmentExecutor executor = executor_for(policy);
     std::vector<int> order;
-    run(executor, [&](int stage) {
-      order.push_back(stage);
+    run(executor, [&](int point) {
+      order.push_back(point);
+      const int stage = point / 2;  // a toy has no early parameters: both of its points come at its end
       EXPECT_TRUE(weights_[static_cast<size_t>(stage)].grad().any().item<bool>());
       for (int s = 0; s < stage; ++s) EXPECT_FALSE(weights_[static_cast<size_t>(s)].grad().any().item<bool>());
     });
-    EXPECT_EQ(order, (std::vector<int>{6, 5, 4, 3, 2, 1, 0})) << policy;
+    EXPECT_EQ(order, (std::vector<int>{13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0})) << policy;
   }
 }
 
@@ -261,7 +262,8 @@ TEST_F(Executor, HoldsExactlyTheBytesOfTheModel) {
   for (const char* policy : {"none", "full", "group", "every", "sqrt"}) {
     SegmentExecutor executor = executor_for(policy);
     const Plan& plan = executor.plan();
-    run(executor, [&](int stage) {
+    run(executor, [&](int point) {
+      const int stage = point / 2;
       const uint64_t gradient = stage == 0 ? 0 : kBoundaryBytes;
       EXPECT_EQ(MemoryMeter::current_bytes() - log_.idle_bytes,
                 modelled_bytes(plan, stage, true) + gradient + loss_bytes)
@@ -286,9 +288,9 @@ TEST_F(Executor, ReleasesEverythingWhenAnythingThrowsAndRunsAgain) {
   executor.begin_step(4);
   run(executor);
   const std::vector<torch::Tensor> expected = gradients();
-  const auto expect_recovery = [&](const StageFinal& on_stage_final) {
+  const auto expect_recovery = [&](const PointFinal& on_final) {
     executor.begin_step(4);
-    EXPECT_THROW(run(executor, on_stage_final), std::runtime_error);
+    EXPECT_THROW(run(executor, on_final), std::runtime_error);
     EXPECT_EQ(MemoryMeter::current_bytes(), log_.idle_bytes);
     EXPECT_EQ(last_word >> 16 & 0xff, 0U);
     log_.throw_in_forward_of = log_.throw_in_backward_of = -1;
@@ -308,11 +310,11 @@ TEST_F(Executor, ReleasesEverythingWhenAnythingThrowsAndRunsAgain) {
     expect_recovery(quiet);
   }
   log_.throw_in_forward_of = -1;
-  expect_recovery([&](int stage) {
-    if (stage == 3) throw std::runtime_error("callback fails");
+  expect_recovery([&](int point) {
+    if (point == 6) throw std::runtime_error("callback fails");
   });
-  expect_recovery([&](int stage) {
-    if (stage == 2) log_.throw_in_forward_of = 1;  // in the replay only
+  expect_recovery([&](int point) {
+    if (point == 4) log_.throw_in_forward_of = 1;  // in the replay only
   });
 }
 

@@ -31,7 +31,7 @@ TEST(Timeline, AgreesWithAStepPlayedOut) {
     random_costs::Maker maker(seed);
     CostTable costs = maker.make(random_costs::kKinds[seed % 4], 2 + maker.below(30), maker.uniform(0, 3) - 0.5,
                                  1 + maker.below(4), seed % 3 * 0.5);
-    if (seed % 2 == 0) maker.stop_early(costs);
+    if (seed % 2 == 0) maker.add_early(costs);
     const Plan plan = random_plan(costs, maker);
     const PlayedStep played = play(costs, plan);
     const Prediction predicted = predict(costs, plan);
@@ -47,8 +47,9 @@ TEST(Timeline, EventsFillTheStepAndTheCurveReachesThePeak) {
     SCOPED_TRACE(seed);
     random_costs::Maker maker(seed);
     const int64_t micro_batches = 1 + maker.below(3);
-    const CostTable costs = maker.make(random_costs::kKinds[seed % 4], 2 + maker.below(20), maker.uniform(0, 3) - 0.5,
-                                       micro_batches, seed % 3 * 0.5);
+    CostTable costs = maker.make(random_costs::kKinds[seed % 4], 2 + maker.below(20), maker.uniform(0, 3) - 0.5,
+                                 micro_batches, seed % 3 * 0.5);
+    if (seed % 2 == 0) maker.add_early(costs);
     const Plan plan = random_plan(costs, maker);
     const Timeline timeline = simulate(costs, plan);
     double compute = 0, wire = 0;

@@ -37,8 +37,8 @@ TEST(FlatLayout, EntriesAreAlignedDisjointAndOrderedByStage) {
       reached += (table[entry].numel + 15) / 16 * 16;
       if (i == 0) continue;
       const int before = layout.order[i - 1];
-      const bool same_stage = table[before].lowest_stage == table[entry].lowest_stage;
-      EXPECT_TRUE(table[before].lowest_stage > table[entry].lowest_stage || (same_stage && before < entry));
+      const bool same_point = table[before].lowest_point == table[entry].lowest_point;
+      EXPECT_TRUE(table[before].lowest_point > table[entry].lowest_point || (same_point && before < entry));
     }
     EXPECT_EQ(layout.numel, reached);
   }
@@ -65,7 +65,7 @@ TEST(Buckets, CoverTheLayoutWithinTheirCapsAndKnowTheirStages) {
     const int64_t first_cap = 4 * (1 + random() % 3000), cap = 4 * (1 + random() % 9000);
     const auto buckets = make_buckets(layout, first_cap, cap, 4);
     int64_t reached = 0;
-    int stage = 1 << 30;
+    int point = 1 << 30;
     for (size_t i = 0; i < buckets.size(); ++i) {
       const Bucket& bucket = buckets[i];
       EXPECT_EQ(bucket.begin, reached);
@@ -78,14 +78,14 @@ TEST(Buckets, CoverTheLayoutWithinTheirCapsAndKnowTheirStages) {
       for (size_t e = 0; e < table.size(); ++e) {
         const bool touches = layout.offset[e] < bucket.end && layout.offset[e] + table[e].numel > bucket.begin;
         if (!touches) continue;
-        lowest = std::min(lowest, table[e].lowest_stage);
-        highest = std::max(highest, table[e].lowest_stage);
+        lowest = std::min(lowest, table[e].lowest_point);
+        highest = std::max(highest, table[e].lowest_point);
       }
-      EXPECT_EQ(bucket.lowest_stage, lowest);
-      EXPECT_EQ(bucket.highest_stage, highest);
-      EXPECT_LE(bucket.lowest_stage, stage);
+      EXPECT_EQ(bucket.lowest_point, lowest);
+      EXPECT_EQ(bucket.highest_point, highest);
+      EXPECT_LE(bucket.lowest_point, point);
       reached = bucket.end;
-      stage = bucket.lowest_stage;
+      point = bucket.lowest_point;
     }
     EXPECT_EQ(reached, layout.numel);
   }

@@ -13,23 +13,23 @@
 namespace reprise {
 namespace {
 
-constexpr int kStages = 4;
+constexpr int kPoints = 4;
 
 const FlatLayout& layout() {
   static const FlatLayout value({{3000, 3}, {700, 2}, {1, 2}, {4000, 1}, {17, 1}, {5000, 0}});
   return value;
 }
 
-torch::Tensor gradient(int stage, int64_t numel, int rank) { return contract::noise(numel, 7 * stage + rank); }
+torch::Tensor gradient(int point, int64_t numel, int rank) { return contract::noise(numel, 7 * point + rank); }
 
-// Writes stage by stage what a backward would, and says so.
+// Writes point by point what a backward would, and says so.
 void play_backward(GradientReducer& reducer, const torch::Tensor& flat, int rank) {
-  for (int stage = kStages - 1; stage >= 0; --stage) {
+  for (int point = kPoints - 1; point >= 0; --point) {
     for (size_t entry = 0; entry < layout().entries.size(); ++entry) {
-      const auto& [numel, lowest_stage] = layout().entries[entry];
-      if (lowest_stage == stage) layout().view(flat, static_cast<int>(entry)) += gradient(stage, numel, rank);
+      const auto& [numel, lowest_point] = layout().entries[entry];
+      if (lowest_point == point) layout().view(flat, static_cast<int>(entry)) += gradient(point, numel, rank);
     }
-    reducer.stage_final(stage);
+    reducer.point_final(point);
   }
 }
 
@@ -37,7 +37,7 @@ torch::Tensor reduced(Communicator& communicator, int64_t first_bytes, int64_t b
                       std::optional<torch::Dtype> travels_as = {}) {
   const auto flat = torch::full({layout().numel}, 99.0f);
   GradientReducer reducer(communicator, flat, make_buckets(layout(), first_bytes, bucket_bytes, travels_as ? 2 : 4),
-                          kStages, overlap, travels_as);
+                          kPoints, overlap, travels_as);
   for (int step = 0; step < 2; ++step) {
     reducer.begin_step();
     play_backward(reducer, flat, communicator.rank());
@@ -51,9 +51,9 @@ TEST(GradientReducer, SumsOverRanks) {
     run_as_threads(size, [](Communicator& communicator) {
       const auto flat = reduced(communicator, 1024, 4096, true);
       for (size_t entry = 0; entry < layout().entries.size(); ++entry) {
-        const auto& [numel, stage] = layout().entries[entry];
+        const auto& [numel, point] = layout().entries[entry];
         auto expected = torch::zeros({numel}, torch::kFloat64);
-        for (int rank = 0; rank < communicator.size(); ++rank) expected += gradient(stage, numel, rank);
+        for (int rank = 0; rank < communicator.size(); ++rank) expected += gradient(point, numel, rank);
         const auto got = layout().view(flat, static_cast<int>(entry)).to(torch::kFloat64);
         EXPECT_TRUE(torch::allclose(got, expected, 1e-6, 1e-4)) << "entry " << entry;
       }
@@ -114,8 +114,8 @@ TEST(GradientReducer, NarrowBucketsAreRoundedBeforeAndAfterTheSum) {
     const auto flat = reduced(communicator, 1024, 4096, true, torch::kBFloat16);
     EXPECT_TRUE(torch::equal(flat, reduced(communicator, 64, 512, false, torch::kBFloat16)));
     for (size_t entry = 0; entry < layout().entries.size(); ++entry) {
-      const auto& [numel, stage] = layout().entries[entry];
-      const auto own = [&, n = numel, s = stage](int rank) { return gradient(s, n, rank).to(torch::kBFloat16); };
+      const auto& [numel, point] = layout().entries[entry];
+      const auto own = [&, n = numel, s = point](int rank) { return gradient(s, n, rank).to(torch::kBFloat16); };
       EXPECT_TRUE(torch::equal(layout().view(flat, static_cast<int>(entry)), (own(0) + own(1)).to(torch::kFloat32)));
     }
   });
@@ -134,12 +134,12 @@ TEST(GradientReducer, BucketsLeaveWithTheirLowestStage) {
   for (const bool overlap : {true, false}) {
     RecordingCommunicator communicator(flat);
     communicator.intervals.resize(buckets.size());
-    GradientReducer reducer(communicator, flat, buckets, kStages, overlap);
+    GradientReducer reducer(communicator, flat, buckets, kPoints, overlap);
     reducer.begin_step();
-    for (int stage = kStages - 1; stage >= 0; --stage) {
-      reducer.stage_final(stage);
+    for (int point = kPoints - 1; point >= 0; --point) {
+      reducer.point_final(point);
       const auto final_buckets = std::count_if(buckets.begin(), buckets.end(),
-                                               [&](const Bucket& bucket) { return bucket.lowest_stage >= stage; });
+                                               [&](const Bucket& bucket) { return bucket.lowest_point >= point; });
       EXPECT_EQ(communicator.started.size(), overlap ? static_cast<size_t>(final_buckets) : 0u);
       EXPECT_EQ(communicator.waited, 0u);
     }
@@ -156,18 +156,18 @@ TEST(GradientReducer, RefusesAnyOtherOrder) {
   const auto flat = torch::zeros({layout().numel});
   RecordingCommunicator communicator(flat);
   communicator.intervals.resize(1);
-  GradientReducer reducer(communicator, flat, make_buckets(layout(), 1 << 20, 1 << 20, 4), kStages, true);
+  GradientReducer reducer(communicator, flat, make_buckets(layout(), 1 << 20, 1 << 20, 4), kPoints, true);
   EXPECT_THROW(reducer.finish(), std::logic_error);
-  EXPECT_THROW(reducer.stage_final(kStages - 1), std::logic_error);
+  EXPECT_THROW(reducer.point_final(kPoints - 1), std::logic_error);
   reducer.begin_step();
   EXPECT_THROW(reducer.begin_step(), std::logic_error);
-  EXPECT_THROW(reducer.stage_final(kStages), std::logic_error);
-  EXPECT_THROW(reducer.stage_final(kStages - 2), std::logic_error);
-  for (int stage = kStages - 1; stage > 0; --stage) reducer.stage_final(stage);
-  EXPECT_THROW(reducer.stage_final(1), std::logic_error) << "twice";
-  EXPECT_THROW(reducer.finish(), std::logic_error) << "stage 0 is not final";
-  reducer.stage_final(0);
-  EXPECT_THROW(reducer.stage_final(-1), std::logic_error);
+  EXPECT_THROW(reducer.point_final(kPoints), std::logic_error);
+  EXPECT_THROW(reducer.point_final(kPoints - 2), std::logic_error);
+  for (int point = kPoints - 1; point > 0; --point) reducer.point_final(point);
+  EXPECT_THROW(reducer.point_final(1), std::logic_error) << "twice";
+  EXPECT_THROW(reducer.finish(), std::logic_error) << "point 0 is not final";
+  reducer.point_final(0);
+  EXPECT_THROW(reducer.point_final(-1), std::logic_error);
   reducer.finish();
   EXPECT_THROW(reducer.finish(), std::logic_error);
   reducer.begin_step();
@@ -182,8 +182,8 @@ TEST(GradientReducer, RefusesBucketsThatDoNotFit) {
   make({{0, 32, 1, 1}, {32, 64, 0, 1}});
   EXPECT_THROW(make({{0, 32, 1, 1}}), std::invalid_argument) << "uncovered";
   EXPECT_THROW(make({{0, 32, 1, 1}, {48, 64, 0, 1}}), std::invalid_argument) << "gap";
-  EXPECT_THROW(make({{0, 32, 0, 1}, {32, 64, 1, 1}}), std::invalid_argument) << "stages rise";
-  EXPECT_THROW(make({{0, 64, 2, 2}}), std::invalid_argument) << "no such stage";
+  EXPECT_THROW(make({{0, 32, 0, 1}, {32, 64, 1, 1}}), std::invalid_argument) << "points rise";
+  EXPECT_THROW(make({{0, 64, 2, 2}}), std::invalid_argument) << "no such point";
 }
 
 TEST(GradientReducer, CommSecondsAreTheUnionOfIntervals) {
@@ -193,7 +193,7 @@ TEST(GradientReducer, CommSecondsAreTheUnionOfIntervals) {
   const std::vector<Bucket> buckets{{0, 16, 0, 0}, {16, 32, 0, 0}, {32, 48, 0, 0}, {48, 64, 0, 0}};
   GradientReducer reducer(communicator, flat, buckets, 1, true);
   reducer.begin_step();
-  reducer.stage_final(0);
+  reducer.point_final(0);
   reducer.finish();
   EXPECT_EQ(reducer.times().comm_seconds, 5);
   EXPECT_EQ(reducer.times().buckets.size(), 4u);
@@ -202,7 +202,7 @@ TEST(GradientReducer, CommSecondsAreTheUnionOfIntervals) {
 TEST(GradientReducer, ExposedSecondsAreTheWaitInFinish) {
   run_as_threads(2, [](Communicator& communicator) {
     const auto flat = torch::zeros({layout().numel});
-    GradientReducer reducer(communicator, flat, make_buckets(layout(), 4096, 4096, 4), kStages, true);
+    GradientReducer reducer(communicator, flat, make_buckets(layout(), 4096, 4096, 4), kPoints, true);
     reducer.begin_step();
     if (communicator.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(100));
     play_backward(reducer, flat, communicator.rank());
@@ -221,7 +221,7 @@ TEST(GradientReducer, OfADeviceTheHostWaitsForItOnlyWhenTimesAreAskedFor) {
   GradientReducer reducer(communicator, flat, {{0, 32, 0, 0}, {32, 64, 0, 0}}, 1, true);
   EXPECT_EQ(communicator.expected.data_ptr(), flat.data_ptr());
   reducer.begin_step();
-  reducer.stage_final(0);
+  reducer.point_final(0);
   reducer.finish();
   EXPECT_EQ(fake_device.take_log(), (std::vector<std::string>{"zeroes", "stream 0 records 1", "stream 0 records 2"}));
   EXPECT_EQ(communicator.asked, 0u);
@@ -238,7 +238,7 @@ TEST(GradientReducer, ALostPeerIsReportedWithItsBucket) {
   RecordingCommunicator communicator(flat);
   communicator.intervals.resize(buckets.size());
   communicator.lost_at = 3;
-  GradientReducer reducer(communicator, flat, buckets, kStages, true);
+  GradientReducer reducer(communicator, flat, buckets, kPoints, true);
   reducer.begin_step();
   play_backward(reducer, flat, 0);
   try {

@@ -33,7 +33,7 @@ TEST(CostFile, RoundTripIsExact) {
     for (const double ratio : {0.0, 1.0}) {
       random_costs::Maker maker(7);
       CostTable costs = maker.make(kind, 9, ratio, 3, 0.25);
-      maker.stop_early(costs);
+      maker.add_early(costs);
       const std::string text = format_costs(costs);
       const CostTable back = parse_costs(text, "again");
       EXPECT_EQ(format_costs(back), text);
@@ -46,6 +46,7 @@ TEST(CostFile, RoundTripIsExact) {
         EXPECT_EQ(back[s].recomputable, costs[s].recomputable);
         EXPECT_EQ(back[s].forward_seconds, costs[s].forward_seconds);
         EXPECT_EQ(back[s].early_stop_seconds, costs[s].early_stop_seconds);
+        EXPECT_EQ(back[s].late_seconds, costs[s].late_seconds);
         EXPECT_EQ(back[s].at(SaveLevel::lean).extra_seconds, costs[s].at(SaveLevel::lean).extra_seconds);
         EXPECT_EQ(back[s].at(SaveLevel::input).kept_bytes, costs[s].at(SaveLevel::input).kept_bytes);
       }
@@ -82,7 +83,7 @@ TEST(CostFile, ReadsTheDocumentedForm) {
   EXPECT_EQ(costs.buckets[2].bytes, 2400);
   const std::vector<double> wire = wire_seconds_up_to(costs);
   EXPECT_DOUBLE_EQ(wire[0], 5e-5 + 2e-5);
-  EXPECT_DOUBLE_EQ(wire[1], 3 * 5e-5 + 3e-5);  // the two buckets of stage 1 add up
+  EXPECT_DOUBLE_EQ(wire[2], 3 * 5e-5 + 3e-5);  // the two buckets of stage 1 add up
 }
 
 TEST(CostFile, RefusesWhatIsNotSoundAndNamesIt) {
@@ -100,6 +101,8 @@ TEST(CostFile, RefusesWhatIsNotSoundAndNamesIt) {
       {"/stages/2/boundary_bytes", uint64_t{1} << 63, "stages[2].boundary_bytes: expected a whole number from 0"},
       {"/stages/2/forward_seconds", -1e-3, "stages[2].forward_seconds: expected seconds"},
       {"/stages/2/early_stop_seconds", 1e9, "stages[2].early_stop_seconds: expected seconds, at most forward_seconds"},
+      {"/stages/2/late_seconds", 1e9, "stages[2].late_seconds: expected seconds, at most backward_seconds"},
+      {"/buckets/0/is_early", 1, "buckets[0].is_early: expected true or false"},
       {"/stages/2/backward_seconds", "fast", "stages[2].backward_seconds: expected seconds"},
       {"/stages/2/backward_seconds", 1e10, "stages[2].backward_seconds: expected seconds"},
       {"/stages/2/backward_seconds", nullptr, "stages[2].backward_seconds: expected seconds"},

@@ -82,6 +82,39 @@ TEST_P(SaveLevels, AnEarlyStopLeavesOutTheOutputAndGivesTheSameGradients) {
   }
 }
 
+TEST_P(SaveLevels, GradientsOfEarlyParametersAreFinalWhenItSaysSoAndTheOthersHaveNone) {
+  torch::manual_seed(4);
+  const ModelConfig config = small_model(GetParam(), 0.1);
+  BoundModel model(config);
+  const Batch batch = random_batch(config, 2, config.context);
+  const ParameterTable& table = model.chain.parameters();
+  for (const SaveLevel level : {SaveLevel::all, SaveLevel::lean, SaveLevel::input}) {
+    for (const int stage : {1, 2}) {
+      model.gradients.zero_();
+      std::vector<torch::Tensor> then;
+      StageContext context = context_of(batch, stage, level, 1.0);
+      context.early_final = [&] {
+        for (int i = 0; i < table.size(); ++i) then.push_back(table[i].grad().clone());
+      };
+      const torch::Tensor x = torch::randn({2, config.context, config.width}).set_requires_grad(true);
+      const torch::Tensor output = model.chain[stage].forward(x, context);
+      EXPECT_TRUE(then.empty());
+      torch::autograd::backward({output}, {torch::randn_like(output)});
+      ASSERT_EQ(then.size(), static_cast<size_t>(table.size())) << "once";
+      for (int i = 0; i < table.size(); ++i) {
+        const Parameter& parameter = table[i];
+        if (parameter.lowest_stage() != stage) continue;
+        const bool has_gradient = then[static_cast<size_t>(i)].any().item<bool>();
+        const bool is_final = then[static_cast<size_t>(i)].equal(parameter.grad());
+        EXPECT_TRUE(is_final || !parameter.is_early) << parameter.name;
+        // A norm behind the sum has its gradients first, but travels with the rest.
+        if (config.family == Family::postnorm && parameter.is_wide) continue;
+        EXPECT_EQ(has_gradient, parameter.is_early) << parameter.name;
+      }
+    }
+  }
+}
+
 // Elements that a sub-block holds per token between forward and backward, its own input included; the table of
 // docs/planner.md.
 int64_t kept_elements(const ModelConfig& c, bool is_attention, SaveLevel level) {

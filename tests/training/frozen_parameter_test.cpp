@@ -60,7 +60,7 @@ std::vector<torch::Tensor> summed_gradients(const std::string& policy, int stage
     if (kind == Kind::frozen_stage) model.parameters()[2 * stage].value.set_requires_grad(false);
     if (kind == Kind::frozen || kind == Kind::frozen_stage)
       model.parameters()[2 * stage + 1].value.set_requires_grad(false);
-    GradientReducer reducer(communicator, flat.gradients, make_buckets(flat.layout, 64, 192, 4), model.size(), true,
+    GradientReducer reducer(communicator, flat.gradients, make_buckets(flat.layout, 64, 192, 4), model.points(), true,
                             torch::kFloat32);
     SegmentExecutor executor(model, plan_of({.policy = policy}, shapes_of(model)), 1);
     const Batch batch{.tokens = torch::arange(4) % (2 + communicator.rank()), .targets = torch::arange(4)};
@@ -68,7 +68,7 @@ std::vector<torch::Tensor> summed_gradients(const std::string& policy, int stage
       executor.begin_step(step);
       reducer.begin_step();
       executor.run(batch, 1.0, [](int) {});
-      executor.run(batch, 1.0, [&](int s) { reducer.stage_final(s); });
+      executor.run(batch, 1.0, [&](int point) { reducer.point_final(point); });
       reducer.finish();
     }
     if (communicator.rank() > 0) return;

@@ -62,7 +62,7 @@ TEST(LossScaler, AnOverflowOnOneRankSkipsTheUpdateOnAll) {
       reducer.begin_step();
       gradients.add_(scale * 1e-3);
       if (overflows && communicator.rank() == 1) gradients[7] = std::numeric_limits<float>::infinity();
-      reducer.stage_final(0);
+      reducer.point_final(0);
       reducer.finish();
       const GradientCheck check = optimizer.check_and_clip(scaler.scale());
       optimizer.step(0.1, check);

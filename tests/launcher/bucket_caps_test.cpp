@@ -1,8 +1,7 @@
-#include "launcher/bucket_choice.h"
-
 #include <gtest/gtest.h>
 
 #include "launcher/joint_choice.h"
+#include "launcher/plan_choice.h"
 
 namespace reprise {
 namespace {
@@ -13,7 +12,7 @@ constexpr int64_t kElements = kMiB / 2;  // of a stage: 2 MiB
 
 FlatLayout layout() {
   std::vector<FlatEntry> entries;
-  for (int stage = 0; stage < kStages; ++stage) entries.push_back({kElements, stage});
+  for (int point = 0; point < 2 * kStages; ++point) entries.push_back({kElements / 2, point});  // half of them early
   return FlatLayout(entries);
 }
 
@@ -53,6 +52,17 @@ TEST(BucketChoice, NoCapsGiveAFasterStep) {
       }
     }
   }
+}
+
+TEST(BucketChoice, ABucketOfEarlyGradientsAloneIsEarly) {
+  CostTable costs = table(0, 1e8);
+  cut_buckets(costs, layout(), {kMiB / 2, kMiB});  // the first: half of the last stage's early half
+  for (size_t b = 0; b < costs.buckets.size(); ++b) {
+    const BucketCost& bucket = costs.buckets[b];
+    EXPECT_EQ(bucket.point(), std::max<int>(0, 2 * kStages - 1 - static_cast<int>(b))) << b;
+    EXPECT_EQ(bucket.lowest, bucket.point() / 2);
+  }
+  EXPECT_EQ(costs.buckets.size(), 2u * kStages + 1);
 }
 
 TEST(BucketChoice, SlowMessagesMakeWideBucketsAndSlowBytesNarrowOnes) {
