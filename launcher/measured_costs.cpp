@@ -137,18 +137,19 @@ double thread_cpu_seconds() {
 }
 
 // Seconds of a sum, one of `count` that are queued together, and the share of them that the main thread, which computes
-// meanwhile as in a step, waits for a core. On a device nothing computes. The slowest rank's medians.
+// meanwhile as in a step, waits for a core. On a device nothing computes. The slowest rank's medians; of no rounds the
+// figures of the one that warms up, in which nothing computes either.
 struct TimedSum {
   double seconds = 0, compute_share = 0;
 };
-TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t bytes, int count) {
+TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t bytes, int count, int rounds) {
   constexpr int64_t kWorkElements = 4096;
   constexpr double kOutlast = 1.2;  // of the round before
   torch::Tensor flat = torch::zeros({count, bytes / static_cast<int64_t>(sizeof(float))}, device);
   torch::Tensor work = torch::ones({kWorkElements});
   std::vector<double> seconds, shares;
   double last = 0;
-  for (int round = -1; round < 3; ++round) {  // the first warms up and tells how much to compute
+  for (int round = -1; round < rounds; ++round) {  // the first warms up and tells how much to compute
     std::vector<std::unique_ptr<Pending>> pending;
     for (int i = 0; i < count; ++i) pending.push_back(communicator.start_sum(flat[i]));
     const double started = steady_seconds(), computed = thread_cpu_seconds();
@@ -156,7 +157,7 @@ TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t byt
     const double took = steady_seconds() - started, without_core = took - (thread_cpu_seconds() - computed);
     for (const auto& sum : pending) sum->wait();
     last = pending.back()->interval().finished_seconds - pending.front()->interval().enqueued_seconds;
-    if (round < 0) continue;
+    if (round < 0 && rounds > 0) continue;
     seconds.push_back(last / count);
     shares.push_back(device.is_cpu() ? std::clamp(without_core / last, 0.0, 1.0) : 0);
   }
@@ -200,17 +201,16 @@ CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ran
 }
 
 WireModel fit_wire(Communicator& communicator, torch::Device device) {
-  // Short sums in a row, for what each costs beside its bytes; then twice as long each time, until bytes are all.
+  // Short sums in a row, for what each costs beside its bytes; then one so long, found by doubling, that bytes are all.
   constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;
-  constexpr int kInARow = 16;
-  constexpr double kLongSeconds = 0.05;
-  const double short_seconds = time_sums(communicator, device, kShortBytes, kInARow).seconds;
-  int64_t long_bytes = kShortBytes;
-  TimedSum longest;
-  do {
+  constexpr int kInARow = 16, kRounds = 3;
+  constexpr double kLongSeconds = 0.1;
+  const double short_seconds = time_sums(communicator, device, kShortBytes, kInARow, kRounds).seconds;
+  int64_t long_bytes = 2 * kShortBytes;
+  while (long_bytes < kLongestBytes && time_sums(communicator, device, long_bytes, 1, 0).seconds < kLongSeconds) {
     long_bytes *= 2;
-    longest = time_sums(communicator, device, long_bytes, 1);
-  } while (long_bytes < kLongestBytes && longest.seconds < kLongSeconds);
+  }
+  const TimedSum longest = time_sums(communicator, device, long_bytes, 1, kRounds);
   // At least half of the long sum is bytes: on a busy machine the difference of two times may come out as nothing.
   const double per_byte = std::max((longest.seconds - short_seconds) / static_cast<double>(long_bytes - kShortBytes),
                                    0.5 * longest.seconds / static_cast<double>(long_bytes));
