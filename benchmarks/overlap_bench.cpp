@@ -86,7 +86,7 @@ class Contender {
   }
 
   // How much longer than its computing alone this step would take if each bucket left when its gradients were final and
-  //  the wire, at line rate, cost no computing.
+  // the wire, at line rate, cost no computing.
   double flow_shop(const RehearsedStep& step, double line) const {
     const std::vector<double>& done = step.final_seconds;
     double wire = 0, latest = done[0];

@@ -36,7 +36,7 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
   const auto draw = [&] { return model_.random_batch(micro_sequences, model_.config().context); };
   Batch next = draw();
   RehearsedStep report;
-  report.final_seconds.resize(static_cast<size_t>(model_.points()));
+  std::vector<Moment> finals(static_cast<size_t>(model_.points()));
   const Moment started(model_.device());
   MemoryMeter::reset_peak();
   executor.begin_step(0);
@@ -46,8 +46,9 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
     next = draw();
     const bool last = micro + 1 == micro_batches;
     executor.run(batch, scale, [&](int point) {
-      report.final_seconds[static_cast<size_t>(point)] = now_seconds();
-      if (last) reducer.point_final(point);
+      if (!last) return;
+      finals[static_cast<size_t>(point)] = Moment(model_.device());
+      reducer.point_final(point);
     });
   }
   reducer.finish();
@@ -60,6 +61,7 @@ RehearsedStep Rehearsal::step(SegmentExecutor& executor, GradientReducer& reduce
   report.peak_bytes = MemoryMeter::peak_bytes();
   report.wire = reducer.times();
   report.events = executor.record().events();
+  for (const Moment& final : finals) report.final_seconds.push_back(final.seconds(started));
   return report;
 }
 

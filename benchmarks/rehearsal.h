@@ -18,7 +18,7 @@ struct RehearsedStep {
   uint64_t peak_bytes = 0;
   ReducerTimes wire;
   std::vector<StageEvent> events;
-  std::vector<double> final_seconds;  // by point of the last backward (PointFinal); steady_clock
+  std::vector<double> final_seconds;  // by point of the last micro-batch's backward (PointFinal); steady_clock
 };
 
 // Processor time of this process but for the calling thread.
