@@ -15,7 +15,6 @@
 #include "checkpointing/profiler.h"
 #include "checkpointing/step_record.h"
 #include "distributed/agreement.h"
-#include "distributed/flat_layout.h"
 #include "launcher/build_facts.h"
 #include "launcher/cost_file.h"
 #include "launcher/device.h"
@@ -137,29 +136,28 @@ double thread_cpu_seconds() {
 }
 
 // Seconds of a sum, one of `count` that are queued together, and the share of them that the main thread, which computes
-// meanwhile as in a step, waits for a core. On a device nothing computes. The slowest rank's medians; of no rounds the
-// figures of the one that warms up, in which nothing computes either.
+// meanwhile as in a step, waits for a core; on a device nothing computes. The slowest rank's medians of three rounds;
+// where nobody knows yet how long they all take, of one in which nothing computes.
 struct TimedSum {
   double seconds = 0, compute_share = 0;
 };
-TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t bytes, int count, int rounds) {
-  constexpr int64_t kWorkElements = 4096;
-  constexpr double kOutlast = 1.2;  // of the round before
+TimedSum time_sums(Communicator& communicator, torch::Device device, int64_t bytes, int count,
+                   double expected_seconds = 0) {
+  constexpr double kOutlast = 1.2;  // of what is expected, then of the round before
   torch::Tensor flat = torch::zeros({count, bytes / static_cast<int64_t>(sizeof(float))}, device);
-  torch::Tensor work = torch::ones({kWorkElements});
+  torch::Tensor work = torch::ones({4096});  // stays in the first cache
   std::vector<double> seconds, shares;
-  double last = 0;
-  for (int round = -1; round < rounds; ++round) {  // the first warms up and tells how much to compute
+  for (int round = expected_seconds > 0 ? 3 : 1; round > 0; --round) {
     std::vector<std::unique_ptr<Pending>> pending;
     for (int i = 0; i < count; ++i) pending.push_back(communicator.start_sum(flat[i]));
     const double started = steady_seconds(), computed = thread_cpu_seconds();
-    while (device.is_cpu() && steady_seconds() < started + kOutlast * last) work.mul_(1);
+    while (device.is_cpu() && steady_seconds() < started + kOutlast * expected_seconds) work.mul_(1);
     const double took = steady_seconds() - started, without_core = took - (thread_cpu_seconds() - computed);
     for (const auto& sum : pending) sum->wait();
-    last = pending.back()->interval().finished_seconds - pending.front()->interval().enqueued_seconds;
-    if (round < 0 && rounds > 0) continue;
+    const double last = pending.back()->interval().finished_seconds - pending.front()->interval().enqueued_seconds;
     seconds.push_back(last / count);
     shares.push_back(device.is_cpu() ? std::clamp(without_core / last, 0.0, 1.0) : 0);
+    expected_seconds = last;
   }
   const std::vector<double> largest = largest_figures(communicator, {median(seconds), median(shares)});
   return {largest[0], largest[1]};
@@ -203,14 +201,16 @@ CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ran
 WireModel fit_wire(Communicator& communicator, torch::Device device) {
   // Short sums in a row, for what each costs beside its bytes; then one so long, found by doubling, that bytes are all.
   constexpr int64_t kShortBytes = 64 << 10, kLongestBytes = 16 << 20;
-  constexpr int kInARow = 16, kRounds = 3;
-  constexpr double kLongSeconds = 0.1;
-  const double short_seconds = time_sums(communicator, device, kShortBytes, kInARow, kRounds).seconds;
-  int64_t long_bytes = 2 * kShortBytes;
-  while (long_bytes < kLongestBytes && time_sums(communicator, device, long_bytes, 1, 0).seconds < kLongSeconds) {
-    long_bytes *= 2;
+  constexpr int kInARow = 16;
+  constexpr double kLongSeconds = 0.08;
+  const double warm_up = kInARow * time_sums(communicator, device, kShortBytes, kInARow).seconds;
+  const double short_seconds = time_sums(communicator, device, kShortBytes, kInARow, warm_up).seconds;
+  int64_t long_bytes = kShortBytes;
+  double expected = 0;
+  while (long_bytes < kLongestBytes && expected < kLongSeconds) {
+    expected = time_sums(communicator, device, long_bytes *= 2, 1).seconds;
   }
-  const TimedSum longest = time_sums(communicator, device, long_bytes, 1, kRounds);
+  const TimedSum longest = time_sums(communicator, device, long_bytes, 1, expected);
   // At least half of the long sum is bytes: on a busy machine the difference of two times may come out as nothing.
   const double per_byte = std::max((longest.seconds - short_seconds) / static_cast<double>(long_bytes - kShortBytes),
                                    0.5 * longest.seconds / static_cast<double>(long_bytes));

@@ -26,7 +26,7 @@ CostTable cached_costs(const Config& config, const DeviceChoice& choice, int ran
                        const std::function<void()>& announce);
 
 // Collective. Latency and bandwidth that fit the ranks' sums of a short and a long tensor while they compute, and what
-// the communication thread takes of a core, if it has none of its own; equal on every rank. Takes about a second.
+// the communication thread takes of a core, if it has none of its own; equal on every rank. Below a second.
 WireModel fit_wire(Communicator& communicator, torch::Device device);
 
 // Collective: every time and byte count in the table becomes the largest of all ranks'. The tables have the same shape.
