@@ -1,8 +1,9 @@
 """Two "hosts" on one machine: network namespaces h1 and h2 joined by one limited link, for tests of a slow network.
 Needs root.
 
-Each host has its own network, host name, /dev/shm and /etc/hosts, so Open MPI takes it for a machine of its own. The
-namespaces reach each other and nothing else. `python3 two_hosts.py exec FOLDER HOST 'COMMAND'` runs a shell command
+Each host has its own network, host name, /dev/shm and /etc/hosts, so Open MPI takes it for a machine of its own, and
+half of the cores, so that neither computes on the other's. They reach each other and nothing else, by TCP with cubic,
+Linux's default, whatever this machine is set to. `python3 two_hosts.py exec FOLDER HOST 'COMMAND'` runs a shell command
 inside a host; mpirun on h1 uses it to start its daemon on h2.
 """
 
@@ -24,8 +25,9 @@ def enter(folder, host):
     """The command prefix that enters a host: its network, and name, /dev/shm, /etc/hosts and /sys of its own."""
     setup = ('hostname "$2" && mount -t tmpfs -o size=1g tmpfs /dev/shm && mount --bind "$1/hosts" /etc/hosts && '
              'mount -t sysfs sysfs /sys && shift 2 && exec "$@"')
-    network = f"--net=/run/netns/{Path(folder, f'{host}.network').read_text()}"
-    return ["nsenter", network, "unshare", "--uts", "--mount", "sh", "-c", setup, "sh", str(folder), host]
+    network, cores = Path(folder, host).read_text().split()
+    return ["taskset", "-c", cores, "nsenter", f"--net=/run/netns/{network}", "unshare", "--uts", "--mount",
+            "sh", "-c", setup, "sh", str(folder), host]
 
 
 def why_not():
@@ -51,8 +53,10 @@ class TwoHosts:
         self.folder = tempfile.TemporaryDirectory(prefix="reprise-hosts-")
         folder = Path(self.folder.name)
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n{SUBNET}.1 h1\n{SUBNET}.2 h2\n")
-        for host, network in self.names.items():
-            (folder / f"{host}.network").write_text(network)
+        cores = sorted(os.sched_getaffinity(0))
+        for number, (host, network) in enumerate(self.names.items()):
+            own = cores[number::2] or cores
+            (folder / host).write_text(f"{network} {','.join(map(str, own))}")
             quiet("ip", "netns", "add", network)
         first, second = self.names.values()
         quiet("ip", "link", "add", "eth0", "netns", first, "type", "veth", "peer", "name", "eth0", "netns", second)
@@ -60,6 +64,7 @@ class TwoHosts:
             quiet("ip", "-n", network, "link", "set", "lo", "up")
             quiet("ip", "-n", network, "addr", "add", f"{SUBNET}.{number}/24", "dev", "eth0")
             quiet("ip", "-n", network, "link", "set", "eth0", "up")
+            quiet("ip", "-n", network, "route", "replace", f"{SUBNET}.0/24", "dev", "eth0", "congctl", "cubic")
             quiet("tc", "-n", network, "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", self.rate,
                   "burst", "128kb", "latency", "20ms")
         return self
