@@ -33,7 +33,8 @@ def run_reprise(hosts, rate, rounds, policies, extra):
         config.write_text("data: {directory: none}\n")
         values = {"model": {**MODEL, "family": "gpt2", "dropout": 0.0},
                   "batch": {"global_sequences": 2 * SEQUENCES, "micro_sequences": SEQUENCES}}
-        command = [REPRISE, "bench", "overlap", config, *settings(values), "--rounds", rounds, "--policies", policies,
+        command = ["env", f"REPRISE_CACHE={folder}",  # costs of this hour, not of an earlier one
+                   REPRISE, "bench", "overlap", config, *settings(values), "--rounds", rounds, "--policies", policies,
                    "--line-rate", str(int(rate * 1e9 / 8 * LINE_SHARE)), "--json", *extra]
         result = hosts.mpirun(command, ENVIRONMENT, timeout=600)
     if result.returncode != 0:
