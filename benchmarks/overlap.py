@@ -10,6 +10,7 @@ the peer is left out. At each rate Reprise and the peer run in turn, `repeats` t
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def main():
     reason = why_not()
     if reason:
         sys.exit(f"overlap.py cannot run here: {reason}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts go, too
     document = {}
     for rate in options.rates:
         print(f"\n{rate} Gbit/s", flush=True)

@@ -5,14 +5,35 @@ all-reduce that the step waits for is at most 0.65 with overlap and at least 0.9
 about 0.54."""
 
 import statistics
+import subprocess
 import sys
 import unittest
 
 from harness import DONE, ENVIRONMENT, REPRISE, ProgramTest, Run, settings
-from two_hosts import TwoHosts, why_not
+from two_hosts import SUBNET, TwoHosts, enter, why_not
 
 MODEL = {"family": "gpt2", "layers": 6, "width": 384, "heads": 6, "context": 256, "vocabulary": 2048, "dropout": 0.0}
 WARM_UP_STEPS = 3
+# One end of a connection; prints its congestion control and the cores of its host.
+LISTENS = f"s = socket.create_server(('{SUBNET}.1', 5000)); print(flush=True); c, _ = s.accept()"
+CONNECTS = f"c = socket.create_connection(('{SUBNET}.1', 5000))"
+TELLS = "print(c.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(bytes(1)), os.sched_getaffinity(0))"
+
+
+class TheHosts(unittest.TestCase):
+    def test_have_cores_of_their_own_and_cubic(self):
+        with TwoHosts("1gbit") as hosts:
+            ends = []
+            for host, opens in (("h1", LISTENS), ("h2", CONNECTS)):
+                script = f"import os, socket\n{opens}\n{TELLS}"
+                ends.append(subprocess.Popen([*enter(hosts.folder.name, host), sys.executable, "-c", script],
+                                             stdout=subprocess.PIPE, text=True))
+                if host == "h1":
+                    ends[0].stdout.readline()  # it listens
+            told = [end.communicate(timeout=20)[0] for end in ends]
+        (first, own), (second, others) = (line.strip().split(" ", 1) for line in told)
+        self.assertEqual([first, second], ["b'cubic'"] * 2)
+        self.assertFalse(set(own.strip("{}").split(", ")) & set(others.strip("{}").split(", ")), told)
 
 
 class OverlapAtOneGigabit(ProgramTest):
